@@ -1,0 +1,178 @@
+/**
+ * The deployment's settings, read from the Worker's environment and checked once per isolate. A mistake is
+ * one message that names the key. Secrets are read here and nowhere else.
+ */
+import * as z from "zod";
+
+export type Upstream = EchoUpstream | HttpUpstream;
+
+interface UpstreamCommon {
+  readonly name: string;
+  /** Models that lines may name; null: any. */
+  readonly models: readonly string[] | null;
+  /** From the moment a request has its slot until its answer is read. */
+  readonly timeoutSeconds: number;
+  /** Lines of all batches in flight at once. */
+  readonly maxInFlight: number;
+}
+
+export interface EchoUpstream extends UpstreamCommon {
+  readonly kind: "echo";
+}
+
+export interface HttpUpstream extends UpstreamCommon {
+  readonly kind: "http";
+  /** `https://host/v1`, without a slash at the end. */
+  readonly baseUrl: string;
+  readonly apiKey: string | null;
+}
+
+export interface Settings {
+  readonly adminApiKey: string;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly defaultUpstream: Upstream;
+  /** Allowed completion windows in seconds, by their name on the wire. */
+  readonly completionWindows: ReadonlyMap<string, number>;
+  readonly passThrough: boolean;
+  /** Null unless set; never null when `passThrough`. */
+  readonly encryptionKey: string | null;
+  readonly linesPerInvocation: number;
+  readonly consumerWaits: boolean;
+  readonly maxLinesPerBatch: number;
+}
+
+/** A mistake in the settings. Its message is for the operator, never for a client. */
+export class SettingsError extends Error {
+  override readonly name = "SettingsError";
+}
+
+const SECONDS_OF_UNIT = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+const MIN_ENCRYPTION_KEY_CHARACTERS = 32;
+
+const wholeNumber = (least: number, most: number) =>
+  z.coerce.number({ error: "must be a number" }).int("must be a whole number").min(least, `must be at least ${least}`).max(most, `must be at most ${most}`);
+
+const upstreamCommon = {
+  models: z.array(z.string(), { error: "must be a list of model names" }).nonempty("must not be empty").optional(),
+  timeout_seconds: wholeNumber(1, 800).default(600),
+  max_in_flight: wholeNumber(1, 10_000).default(64),
+};
+
+const upstreamSchema = z.discriminatedUnion(
+  "kind",
+  [
+    z.strictObject({ kind: z.literal("echo"), ...upstreamCommon }),
+    z.strictObject({
+      kind: z.literal("http"),
+      base_url: z.url({ protocol: /^https?$/, error: "must be an http or https URL, such as https://api.openai.com/v1" }),
+      api_key_secret: z.string().min(1).optional(),
+      ...upstreamCommon,
+    }),
+  ],
+  { error: 'kind must be "http" or "echo"' },
+);
+
+const upstreamsSchema = z.record(
+  z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/i, "is no upstream name: letters, digits, '.', '_' and '-'"),
+  upstreamSchema,
+);
+
+const flag = z.enum(["true", "false"], { error: 'must be "true" or "false"' });
+
+const parsedEnvironments = new WeakMap<object, Settings>();
+
+/**
+ * The settings of this environment, parsed at the first call.
+ * @throws SettingsError
+ */
+export function settingsOf(env: object): Settings {
+  const known = parsedEnvironments.get(env);
+  if (known !== undefined) return known;
+  const settings = parseSettings(new Map(Object.entries(env)));
+  parsedEnvironments.set(env, settings);
+  return settings;
+}
+
+/** @throws SettingsError whose message names the key that is wrong. */
+export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings {
+  const upstreams = parseUpstreams(variables);
+  const defaultName = read(variables, "DEFAULT_UPSTREAM", z.string().min(1, "must name an upstream"));
+  const defaultUpstream = upstreams.get(defaultName);
+  if (defaultUpstream === undefined) {
+    throw new SettingsError(`DEFAULT_UPSTREAM: there is no upstream '${defaultName}' in UPSTREAMS`);
+  }
+  const passThrough = read(variables, "PASS_THROUGH", flag.default("false")) === "true";
+  const encryptionKey = read(
+    variables,
+    "ENCRYPTION_KEY",
+    z.string().min(MIN_ENCRYPTION_KEY_CHARACTERS, `must have at least ${MIN_ENCRYPTION_KEY_CHARACTERS} characters`).optional(),
+  );
+  if (passThrough && encryptionKey === undefined) {
+    throw new SettingsError("ENCRYPTION_KEY: must be set when PASS_THROUGH is true");
+  }
+  return {
+    adminApiKey: read(variables, "ADMIN_API_KEY", z.string({ error: "must be set (a secret)" }).min(1, "must not be empty")),
+    upstreams,
+    defaultUpstream,
+    completionWindows: parseWindows(read(variables, "COMPLETION_WINDOWS", z.string().default("24h"))),
+    passThrough,
+    encryptionKey: encryptionKey ?? null,
+    linesPerInvocation: read(variables, "LINES_PER_INVOCATION", wholeNumber(1, 1000).default(5)),
+    consumerWaits: read(variables, "CONSUMER_WAITS", flag.default("true")) === "true",
+    maxLinesPerBatch: read(variables, "MAX_LINES_PER_BATCH", wholeNumber(1, 1_000_000).default(50_000)),
+  };
+}
+
+function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<string, Upstream> {
+  const raw = variables.get("UPSTREAMS");
+  const table = read(new Map([["UPSTREAMS", typeof raw === "string" ? parseJson("UPSTREAMS", raw) : raw]]), "UPSTREAMS", upstreamsSchema);
+  const upstreams = new Map<string, Upstream>();
+  for (const [name, entry] of Object.entries(table)) {
+    const common = {
+      name,
+      models: entry.models ?? null,
+      timeoutSeconds: entry.timeout_seconds,
+      maxInFlight: entry.max_in_flight,
+    };
+    if (entry.kind === "echo") {
+      upstreams.set(name, { kind: "echo", ...common });
+    } else {
+      const baseUrl = entry.base_url.replace(/\/+$/, "");
+      upstreams.set(name, { kind: "http", ...common, baseUrl, apiKey: readApiKey(variables, name, entry.api_key_secret) });
+    }
+  }
+  return upstreams;
+}
+
+function readApiKey(variables: ReadonlyMap<string, unknown>, upstream: string, secret: string | undefined): string | null {
+  if (secret === undefined) return null;
+  const value = variables.get(secret);
+  if (typeof value === "string" && value !== "") return value;
+  throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret ${secret} is not set`);
+}
+
+function parseWindows(list: string): ReadonlyMap<string, number> {
+  const windows = new Map<string, number>();
+  for (const name of list.split(",").map((part) => part.trim())) {
+    const match = /^([1-9][0-9]{0,5})([smhd])$/.exec(name);
+    if (match === null) throw new SettingsError(`COMPLETION_WINDOWS: '${name}' is no window such as 24h, 30m or 20s`);
+    windows.set(name, Number(match[1]) * SECONDS_OF_UNIT[match[2] as keyof typeof SECONDS_OF_UNIT]);
+  }
+  return windows;
+}
+
+function parseJson(key: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new SettingsError(`${key}: is not valid JSON`);
+  }
+}
+
+function read<Schema extends z.ZodType>(variables: ReadonlyMap<string, unknown>, key: string, schema: Schema): z.output<Schema> {
+  const parsed = schema.safeParse(variables.get(key));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const path = [key, ...(issue?.path ?? [])].join(".");
+  throw new SettingsError(`${path}: ${issue?.message ?? "is not valid"}`);
+}

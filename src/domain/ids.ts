@@ -1,0 +1,10 @@
+/** Ids: a prefix and 32 lowercase hex digits, the first 8 the creation time. Looked up, never parsed. */
+
+export type IdPrefix = "batch_" | "file-" | "batch_req_" | "req_";
+
+/** @param random 12 bytes; two ids of one second differ in them alone. */
+export function makeId(prefix: IdPrefix, now: Date, random: Uint8Array): string {
+  if (random.length !== 12) throw new RangeError(`an id takes 12 random bytes, got ${random.length}`);
+  const seconds = Math.floor(now.getTime() / 1000);
+  return prefix + seconds.toString(16).padStart(8, "0") + random.toHex();
+}

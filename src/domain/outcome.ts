@@ -1,0 +1,32 @@
+/** What came of sending one line to an upstream. Prompts and completions live in `body` alone, never in messages. */
+import type { Usage } from "./batch.ts";
+
+/** The upstream answered over HTTP, with whatever status. */
+export interface Answer {
+  readonly kind: "answered";
+  readonly statusCode: number;
+  /** The upstream's `x-request-id`; null when it sent none. */
+  readonly requestId: string | null;
+  /** JSON text on one line, the upstream's own bytes where it sent JSON. */
+  readonly body: string;
+  /** Null for a success (2xx and JSON); else what goes into the result line's `error`. */
+  readonly failure: Failure | null;
+  readonly usage: Usage | null;
+  /** From `retry-after` or `retry-after-ms`; null when absent or nonsense. Not capped. */
+  readonly retryAfterSeconds: number | null;
+}
+
+/** No answer to keep: the network failed, time ran out, or the answer was too large to hold. */
+export interface NoAnswer {
+  readonly kind: "unanswered";
+  readonly failure: Failure & { readonly code: NoAnswerCode };
+}
+
+export type NoAnswerCode = "request_timeout" | "upstream_unreachable" | "response_too_large";
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+export type Outcome = Answer | NoAnswer;
