@@ -1,0 +1,65 @@
+/**
+ * Three kinds of tests: `unit` in plain Node, `workers` inside workerd with real R2, D1, queues and Durable
+ * Objects, and `e2e` against a real `wrangler dev` that each file starts for itself.
+ */
+import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
+import { defineConfig } from "vitest/config";
+
+const SECOND_MS = 1000;
+
+/** Replaces what wrangler.toml and .dev.vars say, so that tests do not depend on anybody's settings. */
+const testBindings = {
+  ADMIN_API_KEY: "sk-test",
+  ENCRYPTION_KEY: "test-only-encryption-key-of-more-than-32-characters",
+  PASS_THROUGH: "true",
+  COMPLETION_WINDOWS: "24h,20s",
+  DEFAULT_UPSTREAM: "echo",
+  LINES_PER_INVOCATION: "64",
+  CONSUMER_WAITS: "false",
+  MAX_LINES_PER_BATCH: "50000",
+  MOCK_API_KEY: "sk-mock-upstream",
+  UPSTREAMS: {
+    echo: { kind: "echo" },
+    "echo-listed": { kind: "echo", models: ["listed-model"] },
+    mock: { kind: "http", base_url: "http://mock.test/v1", api_key_secret: "MOCK_API_KEY", timeout_seconds: 5 },
+    "mock-open": { kind: "http", base_url: "http://mock-open.test/v1", timeout_seconds: 5 },
+  },
+};
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          environment: "node",
+          include: ["test/{domain,protocol}/**/*.test.ts", "test/*.test.ts"],
+        },
+      },
+      {
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: { bindings: testBindings },
+          }),
+        ],
+        test: {
+          name: "workers",
+          include: ["test/{stores,upstream,batch,queue,http,sdk}/**/*.test.ts"],
+          testTimeout: 20 * SECOND_MS,
+          hookTimeout: 30 * SECOND_MS,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          environment: "node",
+          include: ["test/e2e/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120 * SECOND_MS,
+          hookTimeout: 90 * SECOND_MS,
+        },
+      },
+    ],
+  },
+});
