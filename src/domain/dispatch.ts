@@ -42,13 +42,16 @@ export interface BatchContext {
   readonly inputFileId: string;
   /** No line is tried again after this. */
   readonly expiresAt: Date;
-  /** The provider's own key, encrypted (src/http/sealed-key.ts); null when the configured key is used. */
+  /** The provider's own key, encrypted (src/stores/sealed-key.ts); null when the configured key is used. */
   readonly sealedKey: string | null;
 }
 
 /** The answer to a claim or a report. */
 export type Orders =
-  /** Run these slices (maybe none) beside what is under way, at most `slots` lines at once. */
+  /**
+   * Run these slices beside what is under way, at most `slots` lines at once. When lines were wanted and there
+   * is no slice, there are none for this dispatch any more: it winds down.
+   */
   | { readonly kind: "run"; readonly slots: number; readonly slices: readonly ClaimedSlice[] }
   /** Start nothing more; report what is in flight, and what was not started as given back. */
   | { readonly kind: "stop" }
@@ -87,8 +90,13 @@ export interface Report {
   /** Upstream answers since the last report, and how many of them were pressure (429, 503, unreachable). */
   readonly answers: number;
   readonly pressured: number;
-  /** The consumer would start so many further lines now; 0 when it has enough or is about to leave. */
+  /** The consumer would take so many further lines now; 0 when it has enough, or takes no more. */
   readonly wantedLines: number;
-  /** True in the last report under this token. */
-  readonly leaving: boolean;
+  /**
+   * `working`: it will want further lines, now or later. `winding_down`: it finishes what it has.
+   * `leaving`: this is its last report; what it does not mention is taken back.
+   */
+  readonly phase: "working" | "winding_down" | "leaving";
+  /** The input's bytes were not there. */
+  readonly inputMissing: boolean;
 }

@@ -1,0 +1,112 @@
+/**
+ * Batches in D1: the listable copy that a coordinator writes and clients read. It owns no truth while a
+ * batch lives, but what is final here stays as it is.
+ */
+import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
+import type { FileRecord } from "../domain/file.ts";
+import { type BatchRow, fromBatchRow, toBatchValues } from "./batch-row.ts";
+import { toFileValues } from "./files.ts";
+
+export interface BatchQuery {
+  readonly tenant: string;
+  readonly limit: number;
+  /** Starts behind this batch. */
+  readonly after: BatchRecord | null;
+}
+
+const COLUMNS = `id, tenant, status, endpoint, input_file_id, completion_window, upstream, model, metadata, errors, usage,
+  output_file_id, error_file_id, output_expires_after_seconds, total, completed, failed, created_at, expires_at,
+  in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`;
+
+/** Spelled as in schema.sql, so that the partial indexes serve. */
+const LIVE = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')";
+
+/** Writes the copy of a batch. Repeating it changes nothing; a final status stays, with all that goes with it. */
+export async function saveBatch(db: D1Database, batch: BatchRecord): Promise<void> {
+  await prepareSave(db, batch).run();
+}
+
+/**
+ * Writes the copy of a batch and the rows of its output and error files in one transaction. Once the batch
+ * is final, a repeated call changes nothing: files that the client deleted meanwhile stay deleted.
+ */
+export async function finalizeBatch(db: D1Database, batch: BatchRecord, files: readonly FileRecord[]): Promise<void> {
+  await db.batch([...files.map((file) => prepareSaveFile(db, file, batch.id)), prepareSave(db, batch)]);
+}
+
+export async function findBatch(db: D1Database, tenant: string, id: string): Promise<BatchRecord | null> {
+  const row = await db
+    .prepare(`SELECT ${COLUMNS} FROM batches WHERE id = ?1 AND tenant = ?2`)
+    .bind(id, tenant)
+    .first<BatchRow>();
+  return row === null ? null : fromBatchRow(row);
+}
+
+/** Newest first, the id breaking ties. */
+export async function listBatches(db: D1Database, query: BatchQuery): Promise<BatchRecord[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT ${COLUMNS} FROM batches
+       WHERE tenant = ?1 AND (?3 IS NULL OR (created_at, id) < (?3, ?4))
+       ORDER BY created_at DESC, id DESC LIMIT ?2`,
+    )
+    .bind(query.tenant, query.limit, query.after?.createdAt.getTime() ?? null, query.after?.id ?? null)
+    .all<BatchRow>();
+  return results.map(fromBatchRow);
+}
+
+/** Over all tenants: they share the upstream. */
+export async function countLiveBatches(db: D1Database, upstream: string): Promise<number> {
+  const count = await db
+    .prepare(`SELECT COUNT(*) AS live FROM batches WHERE upstream = ?1 AND ${LIVE}`)
+    .bind(upstream)
+    .first<number>("live");
+  return count ?? 0;
+}
+
+/** Whether a live batch of the file's own tenant reads it, other than `exceptBatchId`. */
+export async function isInputHeld(db: D1Database, fileId: string, exceptBatchId = ""): Promise<boolean> {
+  const row = await db
+    .prepare(
+      `SELECT 1 FROM batches
+       WHERE input_file_id = ?1 AND id <> ?2 AND ${LIVE}
+         AND tenant = (SELECT files.tenant FROM files WHERE files.id = ?1)
+       LIMIT 1`,
+    )
+    .bind(fileId, exceptBatchId)
+    .first();
+  return row !== null;
+}
+
+const FINAL_STATUSES: readonly BatchStatus[] = ["completed", "failed", "expired", "cancelled"];
+const FINAL = `status IN (${FINAL_STATUSES.map((status) => `'${status}'`).join(", ")})`;
+
+function prepareSave(db: D1Database, batch: BatchRecord): D1PreparedStatement {
+  return db
+    .prepare(
+      `INSERT INTO batches (${COLUMNS})
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
+       ON CONFLICT (id) DO UPDATE SET
+         status = excluded.status, model = excluded.model, errors = excluded.errors, usage = excluded.usage,
+         output_file_id = excluded.output_file_id, error_file_id = excluded.error_file_id,
+         total = excluded.total, completed = excluded.completed, failed = excluded.failed,
+         in_progress_at = excluded.in_progress_at, finalizing_at = excluded.finalizing_at,
+         completed_at = excluded.completed_at, failed_at = excluded.failed_at, expired_at = excluded.expired_at,
+         cancelling_at = excluded.cancelling_at, cancelled_at = excluded.cancelled_at
+       WHERE batches.tenant = excluded.tenant AND NOT batches.${FINAL}`,
+    )
+    .bind(...toBatchValues(batch));
+}
+
+function prepareSaveFile(db: D1Database, file: FileRecord, batchId: string): D1PreparedStatement {
+  return db
+    .prepare(
+      `INSERT INTO files (id, tenant, purpose, filename, bytes, created_at, expires_at)
+       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+       WHERE NOT EXISTS (SELECT 1 FROM batches WHERE id = ?8 AND ${FINAL})
+       ON CONFLICT (id) DO UPDATE SET
+         bytes = excluded.bytes, created_at = excluded.created_at, expires_at = excluded.expires_at
+       WHERE files.tenant = excluded.tenant`,
+    )
+    .bind(...toFileValues(file), batchId);
+}
