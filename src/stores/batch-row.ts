@@ -73,9 +73,9 @@ export function fromBatchRow(row: BatchRow): BatchRecord {
     completionWindow: row.completion_window,
     upstream: row.upstream,
     model: row.model,
-    metadata: fromJson<Readonly<Record<string, string>>>(row.metadata),
-    errors: fromJson<readonly LineProblem[]>(row.errors),
-    usage: fromJson<Usage>(row.usage),
+    metadata: fromJson(row.metadata) as Readonly<Record<string, string>> | null,
+    errors: fromJson(row.errors) as readonly LineProblem[] | null,
+    usage: fromJson(row.usage) as Usage | null,
     outputFileId: row.output_file_id,
     errorFileId: row.error_file_id,
     outputExpiresAfterSeconds: row.output_expires_after_seconds,
@@ -98,8 +98,8 @@ function toJson(value: object | null): string | null {
   return value === null ? null : JSON.stringify(value);
 }
 
-function fromJson<Value>(text: string | null): Value | null {
-  return text === null ? null : (JSON.parse(text) as Value);
+function fromJson(text: string | null): unknown {
+  return text === null ? null : JSON.parse(text);
 }
 
 function toMilliseconds(time: Date | null): number | null {

@@ -16,6 +16,13 @@ export interface FileRow {
   readonly expires_at: number | null;
 }
 
+/** A file as its tenant may see it at `now`. */
+export interface WantedFile {
+  readonly tenant: string;
+  readonly id: string;
+  readonly now: Date;
+}
+
 export interface FileQuery {
   readonly tenant: string;
   /** Null: of any purpose. */
@@ -36,13 +43,13 @@ export async function insertFile(db: D1Database, file: FileRecord): Promise<void
     .run();
 }
 
-export async function findFile(db: D1Database, tenant: string, id: string, now: Date): Promise<FileRecord | null> {
+export async function findFile(db: D1Database, wanted: WantedFile): Promise<FileRecord | null> {
   const row = await db
     .prepare(
       `SELECT ${COLUMNS} FROM files
        WHERE id = ?1 AND tenant = ?2 AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?3)`,
     )
-    .bind(id, tenant, now.getTime())
+    .bind(wanted.id, wanted.tenant, wanted.now.getTime())
     .first<FileRow>();
   return row === null ? null : fromFileRow(row);
 }
@@ -91,13 +98,13 @@ export async function listFiles(db: D1Database, query: FileQuery): Promise<FileR
  * the caller, or, when a live batch reads them, to that batch's coordinator.
  * @returns false when there is no such file.
  */
-export async function hideFile(db: D1Database, tenant: string, id: string, now: Date): Promise<boolean> {
+export async function hideFile(db: D1Database, wanted: WantedFile): Promise<boolean> {
   const hidden = await db
     .prepare(
       `UPDATE files SET deleted_at = ?3
        WHERE id = ?1 AND tenant = ?2 AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?3)`,
     )
-    .bind(id, tenant, now.getTime())
+    .bind(wanted.id, wanted.tenant, wanted.now.getTime())
     .run();
   return hidden.meta.changes === 1;
 }
