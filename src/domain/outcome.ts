@@ -30,3 +30,14 @@ export interface Failure {
 }
 
 export type Outcome = Answer | NoAnswer;
+
+/** Fixed texts: what a network error says of itself may name inner hosts. */
+const NO_ANSWER_MESSAGES: Readonly<Record<NoAnswerCode, string>> = {
+  request_timeout: "The upstream did not answer in time.",
+  upstream_unreachable: "The upstream could not be reached, or closed the connection before its answer was complete.",
+  response_too_large: "The upstream's answer was too large.",
+};
+
+export function noAnswer(code: NoAnswerCode): NoAnswer {
+  return { kind: "unanswered", failure: { code, message: NO_ANSWER_MESSAGES[code] } };
+}

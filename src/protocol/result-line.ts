@@ -1,0 +1,55 @@
+/**
+ * Lines of the output and error files: one compact JSON object each, with its line break. Response bodies are
+ * spliced in as they came, never printed anew, so that big integers and the spelling of numbers survive.
+ * Which file a line belongs to is not decided here.
+ */
+import type { Failure, Outcome } from "../domain/outcome.ts";
+
+export type UnexecutedReason = "batch_expired" | "batch_cancelled";
+
+export interface ExecutedLine {
+  /** `batch_req_…` */
+  readonly id: string;
+  readonly customId: string;
+  readonly outcome: Outcome;
+  /** Stands in where the upstream sent no `x-request-id`. */
+  readonly ownRequestId: string;
+}
+
+export interface UnexecutedLine {
+  /** `batch_req_…` */
+  readonly id: string;
+  readonly customId: string;
+  readonly reason: UnexecutedReason;
+}
+
+const UNEXECUTED_MESSAGES: Readonly<Record<UnexecutedReason, string>> = {
+  batch_expired: "This request could not be executed before the completion window expired.",
+  batch_cancelled: "This request was not executed because the batch was cancelled.",
+};
+
+/** The line of a request that was sent upstream: wire contract, "Lines". */
+export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLine): string {
+  if (outcome.kind === "unanswered") return toLine({ id, customId, response: "null", failure: outcome.failure });
+  const requestId = JSON.stringify(outcome.requestId ?? ownRequestId);
+  const response = `{"status_code":${outcome.statusCode},"request_id":${requestId},"body":${outcome.body}}`;
+  return toLine({ id, customId, response, failure: outcome.failure });
+}
+
+/** The line of a request that was never executed. */
+export function toUnexecutedLine({ id, customId, reason }: UnexecutedLine): string {
+  return toLine({ id, customId, response: "null", failure: { code: reason, message: UNEXECUTED_MESSAGES[reason] } });
+}
+
+interface LineParts {
+  readonly id: string;
+  readonly customId: string;
+  /** JSON text. */
+  readonly response: string;
+  readonly failure: Failure | null;
+}
+
+function toLine({ id, customId, response, failure }: LineParts): string {
+  const error = failure === null ? "null" : JSON.stringify({ code: failure.code, message: failure.message });
+  return `{"id":${JSON.stringify(id)},"custom_id":${JSON.stringify(customId)},"response":${response},"error":${error}}\n`;
+}

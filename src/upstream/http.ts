@@ -1,0 +1,96 @@
+/**
+ * Sends a line to an OpenAI-compatible server. Follows no redirect, because the key would travel with it.
+ * Network errors become fixed texts: what the runtime says may name inner hosts.
+ */
+import type { HttpUpstream } from "../config.ts";
+import { readAnswer } from "../domain/answer.ts";
+import { MAX_ANSWER_BYTES } from "../domain/limits.ts";
+import { noAnswer, type Outcome } from "../domain/outcome.ts";
+import { readRetryAfter } from "../domain/retry-after.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
+
+/** Never throws. The time limit covers connection, headers and body. */
+export async function sendOverHttp(upstream: HttpUpstream, request: UpstreamRequest): Promise<Outcome> {
+  const controller = new AbortController();
+  const timedOut = Promise.withResolvers<Outcome>();
+  const timer = setTimeout(() => {
+    timedOut.resolve(noAnswer("request_timeout"));
+    controller.abort();
+  }, upstream.timeoutSeconds * 1000);
+  try {
+    // A race, because not every stream that hangs notices the signal: the slot is freed in any case.
+    return await Promise.race([exchange(upstream, request, controller.signal), timedOut.promise]);
+  } catch {
+    return noAnswer("upstream_unreachable");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * `base_url` is what an OpenAI SDK would be given, mostly `https://host/v1`. SDKs append the endpoint without
+ * its `/v1`, and so do we: `https://host/openai` leads to `https://host/openai/chat/completions`.
+ */
+export function joinUrl(baseUrl: string, endpoint: string): string {
+  const url = new URL(baseUrl);
+  url.pathname = url.pathname.replace(/\/+$/, "") + endpoint.replace(/^\/v1(?=\/)/, "");
+  return url.href;
+}
+
+async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal: AbortSignal): Promise<Outcome> {
+  const response = await fetch(joinUrl(upstream.baseUrl, request.endpoint), {
+    method: "POST",
+    headers: headersFor(upstream, request),
+    body: request.body,
+    redirect: "manual",
+    signal,
+  });
+  const text = await readText(response);
+  if (text === null) return noAnswer("response_too_large");
+  return readAnswer({
+    statusCode: response.status,
+    requestId: response.headers.get("x-request-id"),
+    retryAfterSeconds: readRetryAfter({
+      retryAfter: response.headers.get("retry-after"),
+      retryAfterMs: response.headers.get("retry-after-ms"),
+      now: new Date(),
+    }),
+    text,
+  });
+}
+
+/** These and no others: nothing that a client sent us goes along. */
+function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: UpstreamRequest): Headers {
+  const headers = new Headers({
+    "content-type": "application/json",
+    accept: "application/json",
+    "user-agent": "nightshift",
+    // platform.openai.com/docs/api-reference/debugging-requests: the caller's own id, kept in OpenAI's logs.
+    "x-client-request-id": requestKey,
+    // The same for a try that is sent again after a crash, another for the next try: an upstream that knows
+    // the header neither runs a try twice nor answers a retry with the failure it remembers.
+    "idempotency-key": `${requestKey}-${attempt}`,
+  });
+  const key = apiKey ?? upstream.apiKey;
+  if (key !== null) headers.set("authorization", `Bearer ${key}`);
+  return headers;
+}
+
+/** Bytes that are no UTF-8 become U+FFFD, since JSON has no other way to hold them. Null: too large. */
+async function readText(response: Response): Promise<string | null> {
+  if (response.body === null) return "";
+  const decoder = new TextDecoder();
+  const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
+  let bytes = 0;
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    bytes += value.byteLength;
+    if (bytes > MAX_ANSWER_BYTES) {
+      reader.cancel().catch(() => {});
+      return null;
+    }
+    text += decoder.decode(value, { stream: true });
+  }
+}

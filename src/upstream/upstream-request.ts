@@ -1,0 +1,13 @@
+/** One try of one line, as it goes to an upstream. */
+export interface UpstreamRequest {
+  /** The line's `url`, such as `/v1/chat/completions`. */
+  readonly endpoint: string;
+  /** JSON text, sent as it is. */
+  readonly body: string;
+  /** Names the line over all its tries, in visible ASCII: goes along for tracing and idempotency. */
+  readonly requestKey: string;
+  /** 1 for the first try. */
+  readonly attempt: number;
+  /** The provider's own key, in place of the configured one; null to use that. */
+  readonly apiKey: string | null;
+}
