@@ -1,0 +1,123 @@
+/**
+ * Why a request is refused, in OpenAI's codes and words (wire contract §2): written once here, for zod's
+ * issues and for the few checks that zod does not make. It knows neither routes nor HTTP statuses.
+ */
+import type * as z from "zod";
+import { describeType } from "../domain/request-line.ts";
+import { ok, refuse, type Result } from "../domain/result.ts";
+
+export interface Refusal {
+  readonly code: string | null;
+  readonly message: string;
+  /** The path of the parameter at fault, as the client wrote it. */
+  readonly param: string | null;
+}
+
+/** What a schema's own check may put into `params` of a custom issue; the issue's path becomes the param. */
+export type CustomRefusal = Omit<Refusal, "param">;
+
+/** Ours: so much of a client's own value is repeated to it. */
+const MAX_QUOTED_CHARACTERS = 200;
+
+/** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */
+export function parseRequest<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+): Result<z.output<Schema>, Refusal> {
+  const parsed = schema.safeParse(value, { reportInput: true });
+  if (parsed.success) return ok(parsed.data);
+  const [first] = parsed.error.issues;
+  if (first === undefined) throw new Error("zod refused a value without an issue");
+  return refuse(toRefusal(first));
+}
+
+export function missingParameter(param: string): Refusal {
+  return { code: "missing_required_parameter", message: `Missing required parameter: '${param}'.`, param };
+}
+
+export function unsupportedValue(param: string, value: string, supported: readonly string[]): Refusal {
+  return {
+    code: "invalid_value",
+    message: `Invalid value: '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
+    param,
+  };
+}
+
+/** @param expected,got with their articles: `a string`, `an array`. */
+export function wrongType(param: string, expected: string, got: string): Refusal {
+  return {
+    code: "invalid_type",
+    message: `Invalid type for '${param}': expected ${expected}, but got ${got} instead.`,
+    param,
+  };
+}
+
+/** `'a', 'b', and 'c'`, sorted. */
+function listQuoted(values: readonly string[]): string {
+  const quoted = values.toSorted().map((value) => `'${value}'`);
+  if (quoted.length <= 2) return quoted.join(" and ");
+  return `${quoted.slice(0, -1).join(", ")}, and ${quoted.at(-1)}`;
+}
+
+function toRefusal(issue: z.core.$ZodIssue): Refusal {
+  const path = issue.path.join(".");
+  const param = path === "" ? null : path;
+  switch (issue.code) {
+    case "custom":
+      return { ...(issue.params as CustomRefusal), param };
+    case "invalid_type":
+      return issue.input === undefined ? missingParameter(path) : toWrongType(issue, param);
+    case "invalid_value":
+      return unsupportedValue(path, String(issue.input), issue.values.map(String));
+    case "too_small":
+      return {
+        code: "integer_below_min_value",
+        message: `Invalid '${path}': integer below minimum value. Expected a value >= ${issue.minimum}, but got ${String(issue.input)} instead.`,
+        param,
+      };
+    case "too_big":
+      return issue.origin === "string" ? toTooLong(issue, param) : toTooLarge(issue, param);
+    case "invalid_format":
+    case "not_multiple_of":
+    case "unrecognized_keys":
+    case "invalid_union":
+    case "invalid_key":
+    case "invalid_element":
+      throw new Error(`no wire error is known for zod's ${issue.code}`);
+  }
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  string: "a string",
+  number: "an integer",
+  int: "an integer",
+  object: "an object",
+  record: "an object",
+};
+
+function toWrongType(issue: z.core.$ZodIssueInvalidType, param: string | null): Refusal {
+  const expected = TYPE_NAMES[issue.expected] ?? `a ${issue.expected}`;
+  const got = describeType(issue.input);
+  if (param !== null) return wrongType(param, expected, got);
+  return { code: "invalid_type", message: `Invalid type: expected ${expected}, but got ${got} instead.`, param };
+}
+
+function toTooLong(issue: z.core.$ZodIssueTooBig, param: string | null): Refusal {
+  return {
+    code: "string_above_max_length",
+    message: `Invalid '${param}': string too long. Expected a string with maximum length ${issue.maximum}, but got a string with length ${String(issue.input).length} instead.`,
+    param,
+  };
+}
+
+function toTooLarge(issue: z.core.$ZodIssueTooBig, param: string | null): Refusal {
+  return {
+    code: "integer_above_max_value",
+    message: `Invalid '${param}': integer above maximum value. Expected a value <= ${issue.maximum}, but got ${String(issue.input)} instead.`,
+    param,
+  };
+}
+
+function shorten(value: string): string {
+  return value.length <= MAX_QUOTED_CHARACTERS ? value : `${value.slice(0, MAX_QUOTED_CHARACTERS)}…`;
+}
