@@ -83,8 +83,9 @@ function toRefusal(issue: z.core.$ZodIssue): Refusal {
     case "invalid_union":
     case "invalid_key":
     case "invalid_element":
-      throw new Error(`no wire error is known for zod's ${issue.code}`);
+      break;
   }
+  throw new Error(`no wire error is known for zod's ${issue.code}`);
 }
 
 const TYPE_NAMES: Readonly<Record<string, string>> = {
