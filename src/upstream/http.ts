@@ -80,7 +80,7 @@ function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: Ups
 async function readText(response: Response): Promise<string | null> {
   if (response.body === null) return "";
   const decoder = new TextDecoder();
-  const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
   let bytes = 0;
   let text = "";
   for (;;) {

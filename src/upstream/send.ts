@@ -10,10 +10,5 @@ import type { UpstreamRequest } from "./upstream-request.ts";
  * its slot.
  */
 export function sendLine(upstream: Upstream, request: UpstreamRequest): Promise<Outcome> {
-  switch (upstream.kind) {
-    case "echo":
-      return sendToEcho(upstream, request);
-    case "http":
-      return sendOverHttp(upstream, request);
-  }
+  return upstream.kind === "echo" ? sendToEcho(upstream, request) : sendOverHttp(upstream, request);
 }
