@@ -35,6 +35,10 @@ export function missingParameter(param: string): Refusal {
   return { code: "missing_required_parameter", message: `Missing required parameter: '${param}'.`, param };
 }
 
+export function unknownParameter(param: string): Refusal {
+  return { code: "unknown_parameter", message: `Unknown parameter: '${shorten(param)}'.`, param: shorten(param) };
+}
+
 export function unsupportedValue(param: string, value: string, supported: readonly string[]): Refusal {
   return {
     code: "invalid_value",

@@ -1,0 +1,42 @@
+/** The caller's fault, on its way to `handleError` in app.ts, which alone renders it. */
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { Result } from "../domain/result.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: ContentfulStatusCode;
+  readonly refusal: Refusal;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(status: ContentfulStatusCode, refusal: Refusal, headers: Readonly<Record<string, string>> = {}) {
+    super(refusal.message);
+    this.status = status;
+    this.refusal = refusal;
+    this.headers = headers;
+  }
+}
+
+/** For most of OpenAI's refusals, which have neither code nor param. */
+export function plainError(status: ContentfulStatusCode, message: string): ApiError {
+  return new ApiError(status, { code: null, message, param: null });
+}
+
+/** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
+export function conflict(message: string): ApiError {
+  return new ApiError(409, { code: null, message, param: null }, { "x-should-retry": "false" });
+}
+
+export function noSuchFile(id: string): ApiError {
+  return new ApiError(404, { code: null, message: `No such File object: ${id}`, param: "id" });
+}
+
+export function noSuchBatch(id: string): ApiError {
+  return plainError(404, `No batch found with id '${id}'.`);
+}
+
+/** @throws ApiError 400 for a refusal. */
+export function valueOf<Value>(result: Result<Value, Refusal>): Value {
+  if (result.ok) return result.value;
+  throw new ApiError(400, result.reason);
+}

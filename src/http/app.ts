@@ -1,0 +1,44 @@
+/** The HTTP side of the service: its routes, and how everything that goes wrong is answered. */
+import type { Context } from "hono";
+import { Hono } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { SettingsError } from "../config.ts";
+import { logFailure } from "../log.ts";
+import type { ErrorEnvelope } from "../protocol/error.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+import { ApiError, plainError } from "./api-error.ts";
+import type { AppEnv } from "./app-env.ts";
+import { isHealthy } from "./health.ts";
+import { refuseMethod } from "./method.ts";
+import { logRequest } from "./request-log.ts";
+import { batches } from "./routes/batches.ts";
+import { files } from "./routes/files.ts";
+
+export const app = new Hono<AppEnv>()
+  .use(logRequest)
+  .get("/healthz", async (c) =>
+    (await isHealthy(c.env)) ? c.json({ status: "ok" }) : c.json({ status: "unavailable" }, 503),
+  )
+  .all("/healthz", refuseMethod("GET"))
+  .route("/v1/files", files)
+  .route("/v1/batches", batches)
+  .notFound((c) => handleError(plainError(404, `Invalid URL (${c.req.method} ${c.req.path})`), c))
+  .onError(handleError);
+
+function handleError(error: Error, c: Context<AppEnv>): Response {
+  if (error instanceof ApiError) return c.json(toEnvelope(error.status, error.refusal), error.status, error.headers);
+  if (error instanceof SettingsError) {
+    logFailure("misconfigured", { requestId: c.var.requestId }, error);
+    return c.json(toEnvelope(500, plainRefusal("The server is misconfigured.")), 500);
+  }
+  logFailure("request_failed", { requestId: c.var.requestId }, error);
+  return c.json(toEnvelope(500, plainRefusal("The server had an error while processing your request.")), 500);
+}
+
+function toEnvelope(status: ContentfulStatusCode, { message, param, code }: Refusal): ErrorEnvelope {
+  return { error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param, code } };
+}
+
+function plainRefusal(message: string): Refusal {
+  return { code: null, message, param: null };
+}

@@ -1,0 +1,83 @@
+/**
+ * Who is calling: the holder of the deployment's key, or, with pass-through, whoever brings a provider's
+ * own key. Keys are compared and turned into tenants here; they are never logged and never answered.
+ */
+import { createMiddleware } from "hono/factory";
+import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
+import { openDatabase } from "../stores/schema.ts";
+import { ApiError } from "./api-error.ts";
+import type { AppEnv } from "./app-env.ts";
+
+export interface Caller {
+  readonly tenant: string;
+  /** The bearer token, when it is the upstream's key and goes there in place of the configured one. */
+  readonly providerKey: string | null;
+}
+
+/** The header that names an upstream, as Portkey's gateway calls it. */
+export const UPSTREAM_HEADER = "x-portkey-provider";
+
+const ADMIN_TENANT = "org-default";
+
+const encoder = new TextEncoder();
+
+/** Lets only known callers pass, and opens the database for them. */
+export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
+  const settings = settingsOf(c.env);
+  c.set("settings", settings);
+  c.set("caller", await identifyCaller(c.req.raw.headers, settings));
+  c.set("db", await openDatabase(c.env.DB));
+  await next();
+});
+
+/** @throws ApiError 401 */
+async function identifyCaller(headers: Headers, settings: Settings): Promise<Caller> {
+  const token = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+  if (token === undefined) {
+    throw unauthorized({
+      code: null,
+      message:
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+    });
+  }
+  if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, providerKey: null };
+  const upstream = findPassThrough(headers, settings);
+  if (upstream === null || settings.encryptionKey === null) {
+    throw unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
+  }
+  return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), providerKey: token };
+}
+
+/** The upstream whose own key the bearer token is taken for; null where that is not allowed. */
+function findPassThrough(headers: Headers, settings: Settings): HttpUpstream | null {
+  if (!settings.passThrough) return null;
+  const upstream = settings.upstreams.get(headers.get(UPSTREAM_HEADER) ?? "");
+  return upstream?.kind === "http" ? upstream : null;
+}
+
+/** In constant time: the hashes have one length, and how far they agree says nothing about the keys. */
+async function isSameKey(given: string, expected: string): Promise<boolean> {
+  const [a, b] = await Promise.all(
+    [given, expected].map((key) => crypto.subtle.digest("SHA-256", encoder.encode(key))),
+  );
+  if (a === undefined || b === undefined) return false;
+  return crypto.subtle.timingSafeEqual(a, b);
+}
+
+/** An HMAC, so that the tables neither hold the provider's key nor let anybody try keys against them. */
+async function deriveTenant(encryptionKey: string, upstream: string, token: string): Promise<string> {
+  const secret = await crypto.subtle.importKey("raw", encoder.encode(encryptionKey), "HKDF", false, ["deriveKey"]);
+  const key = await crypto.subtle.deriveKey(
+    { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: encoder.encode("nightshift tenant") },
+    secret,
+    { name: "HMAC", hash: "SHA-256", length: 256 },
+    false,
+    ["sign"],
+  );
+  const mac = await crypto.subtle.sign("HMAC", key, encoder.encode(`${upstream}\n${token}`));
+  return `org-${new Uint8Array(mac).toHex()}`;
+}
+
+function unauthorized(reason: { readonly code: string | null; readonly message: string }): ApiError {
+  return new ApiError(401, { ...reason, param: null }, { "www-authenticate": "Bearer" });
+}

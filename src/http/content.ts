@@ -1,0 +1,69 @@
+/**
+ * Answers with the bytes of a file, or with the part of them that was asked for. A file never changes, so
+ * its id is its entity tag, and conditions are decided without a look at R2.
+ */
+import { DOWNLOADABLE_PURPOSES, type FileRecord } from "../domain/file.ts";
+import { fileKey } from "../stores/object-keys.ts";
+import { noSuchFile, plainError } from "./api-error.ts";
+import { readRange } from "./range.ts";
+
+/** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone. */
+export async function answerContent(request: Request, file: FileRecord, bucket: R2Bucket): Promise<Response> {
+  if (!DOWNLOADABLE_PURPOSES.includes(file.purpose)) {
+    throw plainError(400, `Not allowed to download files of purpose: ${file.purpose}`);
+  }
+  const etag = `"${file.id}"`;
+  const headers = new Headers({ etag, "accept-ranges": "bytes" });
+  if (matchesEtag(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
+  const range = hasOldEtag(request.headers, etag)
+    ? null
+    : readRange(request.headers.get("range") ?? undefined, file.bytes);
+  if (range === "unsatisfiable") {
+    headers.set("content-range", `bytes */${file.bytes}`);
+    return new Response(null, { status: 416, headers });
+  }
+  const { offset, length } = range ?? { offset: 0, length: file.bytes };
+  headers.set("content-type", "application/octet-stream");
+  headers.set("content-disposition", writeDisposition(file.filename));
+  headers.set("content-length", String(length));
+  if (range !== null) headers.set("content-range", `bytes ${offset}-${offset + length - 1}/${file.bytes}`);
+  const status = range === null ? 200 : 206;
+  // Nothing can be asked of an object without bytes but the whole of it, and nothing of a HEAD's.
+  if (length === 0 || request.method === "HEAD") return new Response(null, { status, headers });
+  const object = await bucket.get(fileKey(file.id), range === null ? {} : { range: { offset, length } });
+  if (object === null) throw noSuchFile(file.id);
+  return new Response(object.body, { status, headers });
+}
+
+/**
+ * RFC 6266: a plain name for everybody and, where that is not the whole truth, an encoded one (RFC 8187).
+ * Neither can end the header or name a folder.
+ */
+export function writeDisposition(filename: string): string {
+  const name =
+    filename
+      .toWellFormed()
+      .replaceAll(/[\p{Cc}\p{Cf}]/gu, "")
+      .split(/[/\\]/)
+      .at(-1) ?? "";
+  const safe = name === "" || name === "." || name === ".." ? "file" : name;
+  const plain = safe.replaceAll(/[^\x20-\x7e]|["%\\]/g, "_");
+  if (plain === safe) return `attachment; filename="${plain}"`;
+  const encoded = encodeURIComponent(safe).replaceAll(
+    /['()*!]/g,
+    (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
+}
+
+/** RFC 9110, 13.1.2: any of the list, compared weakly. */
+function matchesEtag(header: string | null, etag: string): boolean {
+  if (header === null) return false;
+  return header.split(",").some((entry) => ["*", etag, `W/${etag}`].includes(entry.trim()));
+}
+
+/** RFC 9110, 13.1.5: a range of another version is not wanted. */
+function hasOldEtag(headers: Headers, etag: string): boolean {
+  const condition = headers.get("if-range");
+  return condition !== null && condition !== etag;
+}

@@ -1,0 +1,81 @@
+/** Turns what a client ordered into a batch, and hands it to the coordinator that will run it. */
+import type { Settings, Upstream } from "../config.ts";
+import { type BatchRecord, NO_TIMES } from "../domain/batch.ts";
+import { makeId } from "../domain/ids.ts";
+import type { BatchOrder } from "../protocol/batch-order.ts";
+import { unsupportedValue } from "../protocol/refusal.ts";
+import { findFile } from "../stores/files.ts";
+import { sealKey } from "../stores/sealed-key.ts";
+import { ApiError, plainError } from "./api-error.ts";
+import { type Caller, UPSTREAM_HEADER } from "./auth.ts";
+import { coordinatorOf } from "./coordinator.ts";
+
+export interface NewBatch {
+  readonly order: BatchOrder;
+  /** As the client named it; undefined: the deployment's default. */
+  readonly upstreamName: string | undefined;
+  readonly caller: Caller;
+  readonly settings: Settings;
+  readonly env: Env;
+  readonly db: D1Database;
+}
+
+/** @throws ApiError 400, or 503 when no coordinator would take it. */
+export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
+  const upstream = pickUpstream(wanted.upstreamName, wanted.settings);
+  await checkInputPurpose(wanted);
+  const batch = toRecord(wanted, upstream, new Date());
+  const sealedKey = await sealProviderKey(wanted, batch.id);
+  const started = await coordinatorOf(wanted.env, batch.id).start({ batch, sealedKey });
+  if (!started.ok) throw plainError(503, "The batch could not be started. Please try again.");
+  return started.batch;
+}
+
+function pickUpstream(name: string | undefined, { upstreams, defaultUpstream }: Settings): Upstream {
+  if (name === undefined) return defaultUpstream;
+  const upstream = upstreams.get(name);
+  if (upstream !== undefined) return upstream;
+  throw new ApiError(400, unsupportedValue(UPSTREAM_HEADER, name, [...upstreams.keys()]));
+}
+
+/** A file that cannot be found is no mistake yet: validation says so later, as OpenAI's does. */
+async function checkInputPurpose({ db, caller, order }: NewBatch): Promise<void> {
+  const file = await findFile(db, { tenant: caller.tenant, id: order.inputFileId, now: new Date() });
+  if (file === null || file.purpose === "batch") return;
+  throw new ApiError(400, {
+    code: "invalid_value",
+    message: `Invalid file: '${file.id}' has the purpose '${file.purpose}', but a batch takes a file with the purpose 'batch'.`,
+    param: "input_file_id",
+  });
+}
+
+function toRecord({ order, caller, settings }: NewBatch, upstream: Upstream, now: Date): BatchRecord {
+  const windowSeconds = settings.completionWindows.get(order.completionWindow);
+  if (windowSeconds === undefined) throw new Error(`the order passed with an unknown window ${order.completionWindow}`);
+  return {
+    id: makeId("batch_", now, crypto.getRandomValues(new Uint8Array(12))),
+    tenant: caller.tenant,
+    status: "validating",
+    endpoint: order.endpoint,
+    inputFileId: order.inputFileId,
+    completionWindow: order.completionWindow,
+    upstream: upstream.name,
+    model: null,
+    metadata: order.metadata,
+    errors: null,
+    usage: null,
+    outputFileId: null,
+    errorFileId: null,
+    outputExpiresAfterSeconds: order.outputExpiresAfterSeconds,
+    counts: { total: 0, completed: 0, failed: 0 },
+    createdAt: now,
+    expiresAt: new Date(now.getTime() + windowSeconds * 1000),
+    times: NO_TIMES,
+  };
+}
+
+async function sealProviderKey({ caller, settings }: NewBatch, batchId: string): Promise<string | null> {
+  if (caller.providerKey === null) return null;
+  if (settings.encryptionKey === null) throw new Error("a provider's key came in, but there is no key to seal it with");
+  return sealKey(settings.encryptionKey, batchId, caller.providerKey);
+}

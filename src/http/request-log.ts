@@ -1,0 +1,28 @@
+/** Gives every request its id and its one log line: what was asked and how it ended, never keys, bodies or names. */
+import { createMiddleware } from "hono/factory";
+import { routePath } from "hono/route";
+import { makeId } from "../domain/ids.ts";
+import { logEvent } from "../log.ts";
+import type { AppEnv } from "./app-env.ts";
+import type { Caller } from "./auth.ts";
+import { drainBody } from "./request-body.ts";
+
+export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
+  const startedAt = new Date();
+  const requestId = makeId("req_", startedAt, crypto.getRandomValues(new Uint8Array(12)));
+  c.set("requestId", requestId);
+  await next();
+  await drainBody(c.req.raw);
+  c.res.headers.set("x-request-id", requestId);
+  c.res.headers.set("x-content-type-options", "nosniff");
+  logEvent("request", {
+    method: c.req.method,
+    route: routePath(c, -1),
+    status: c.res.status,
+    ms: Date.now() - startedAt.getTime(),
+    requestId,
+    tenant: (c.get("caller") as Caller | undefined)?.tenant ?? null,
+    batchId: c.get("batchId") ?? null,
+    fileId: c.get("fileId") ?? null,
+  });
+});

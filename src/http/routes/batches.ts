@@ -1,0 +1,49 @@
+/** The Batches API (wire contract §2). */
+import { Hono } from "hono";
+import type { Context } from "hono";
+import type { BatchRecord } from "../../domain/batch.ts";
+import { batchListQuery, toBatch } from "../../protocol/batch.ts";
+import { batchOrderSchema } from "../../protocol/batch-order.ts";
+import { toPage } from "../../protocol/list.ts";
+import { parseRequest } from "../../protocol/refusal.ts";
+import { findBatch, listBatches } from "../../stores/batches.ts";
+import { noSuchBatch, valueOf } from "../api-error.ts";
+import type { AppEnv } from "../app-env.ts";
+import { authenticate, UPSTREAM_HEADER } from "../auth.ts";
+import { cancelBatch, readBatch, type WantedBatch } from "../live-batch.ts";
+import { refuseMethod } from "../method.ts";
+import { createBatch } from "../new-batch.ts";
+import { readJson } from "../request-body.ts";
+
+export const batches = new Hono<AppEnv>()
+  .use(authenticate)
+  .post("/", async (c) => {
+    const { caller, settings, db } = c.var;
+    const schema = batchOrderSchema([...settings.completionWindows.keys()]);
+    const order = valueOf(parseRequest(schema, await readJson(c.req.raw)));
+    const upstreamName = c.req.header(UPSTREAM_HEADER);
+    return answerBatch(c, await createBatch({ order, upstreamName, caller, settings, env: c.env, db }));
+  })
+  .get("/", async (c) => {
+    const query = valueOf(parseRequest(batchListQuery, c.req.query()));
+    const { tenant } = c.var.caller;
+    const after = query.after === undefined ? null : await findBatch(c.var.db, tenant, query.after);
+    if (query.after !== undefined && after === null) throw noSuchBatch(query.after);
+    const found = await listBatches(c.var.db, { tenant, limit: query.limit + 1, after });
+    return c.json(toPage(found.map(toBatch), query.limit));
+  })
+  .all("/", refuseMethod("GET, POST"))
+  .get("/:id", async (c) => answerBatch(c, await readBatch(toWanted(c, c.req.param("id")))))
+  .all("/:id", refuseMethod("GET"))
+  // Clients may send any body or none here, with any content type: it means nothing and is not parsed.
+  .post("/:id/cancel", async (c) => answerBatch(c, await cancelBatch(toWanted(c, c.req.param("id")))))
+  .all("/:id/cancel", refuseMethod("POST"));
+
+function toWanted(c: Context<AppEnv>, id: string): WantedBatch {
+  return { env: c.env, db: c.var.db, tenant: c.var.caller.tenant, id };
+}
+
+function answerBatch(c: Context<AppEnv>, batch: BatchRecord): Response {
+  c.set("batchId", batch.id);
+  return c.json(toBatch(batch));
+}

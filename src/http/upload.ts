@@ -1,0 +1,149 @@
+/**
+ * Takes in a file: a multipart form is parsed while it arrives and its file goes to R2 part by part, so
+ * that memory does not grow with it. Whatever goes wrong, neither bytes nor a row are left behind.
+ */
+import { waitUntil } from "cloudflare:workers";
+import type { FileRecord } from "../domain/file.ts";
+import { makeId } from "../domain/ids.ts";
+import { MAX_FILE_BYTES } from "../domain/limits.ts";
+import { type FileForm, fileForm } from "../protocol/file.ts";
+import { missingParameter, parseRequest, unknownParameter, wrongType } from "../protocol/refusal.ts";
+import { insertFile } from "../stores/files.ts";
+import { fileKey } from "../stores/object-keys.ts";
+import { ObjectUpload } from "../stores/object-upload.ts";
+import { ApiError, plainError, valueOf } from "./api-error.ts";
+import { FirstLine } from "./first-line.ts";
+import { MultipartScanner } from "./multipart.ts";
+import type { PartHead } from "./part-head.ts";
+import { readChunks } from "./request-body.ts";
+
+export interface UploadOrder {
+  readonly request: Request;
+  readonly tenant: string;
+  readonly db: D1Database;
+  readonly bucket: R2Bucket;
+}
+
+/** Ours: a form has four fields that mean something, each a short word. */
+const MAX_PARTS = 32;
+const MAX_FIELD_BYTES = 8 * 1024;
+const MAX_FILENAME_CHARACTERS = 512;
+
+/** @throws ApiError 400 */
+export function receiveFile(order: UploadOrder): Promise<FileRecord> {
+  const receiving = storeFile(order);
+  // A client that hangs up ends its request, but what it left must still be cleaned up.
+  waitUntil(receiving.catch(() => undefined));
+  return receiving;
+}
+
+async function storeFile({ request, tenant, db, bucket }: UploadOrder): Promise<FileRecord> {
+  const now = new Date();
+  const id = makeId("file-", now, crypto.getRandomValues(new Uint8Array(12)));
+  const object = new ObjectUpload(bucket, fileKey(id));
+  try {
+    const { form, filename, bytes } = await new FormReader(object).read(request);
+    await object.finish();
+    const expiresAt =
+      form.expiresAfterSeconds === null ? null : new Date(now.getTime() + form.expiresAfterSeconds * 1000);
+    const file: FileRecord = { id, tenant, purpose: form.purpose, filename, bytes, createdAt: now, expiresAt };
+    await insertFile(db, file);
+    return file;
+  } catch (error) {
+    await object.abort();
+    throw error;
+  }
+}
+
+interface ReceivedForm {
+  readonly form: FileForm;
+  readonly filename: string;
+  readonly bytes: number;
+}
+
+type OpenPart = { readonly kind: "file" } | { readonly kind: "field"; readonly name: string; readonly bytes: number[] };
+
+class FormReader {
+  readonly #object: ObjectUpload;
+  readonly #fields = new Map<string, string>();
+  readonly #firstLine = new FirstLine();
+  #filename: string | null = null;
+  #fileBytes = 0;
+  #parts = 0;
+  #part: OpenPart | null = null;
+
+  constructor(object: ObjectUpload) {
+    this.#object = object;
+  }
+
+  async read(request: Request): Promise<ReceivedForm> {
+    const scanner = new MultipartScanner(request.headers.get("content-type") ?? "");
+    const body: ReadableStream<Uint8Array> | null = request.body;
+    if (body !== null) {
+      for await (const chunk of readChunks(body)) {
+        for (const event of scanner.push(chunk)) {
+          if (event.kind === "part") this.#beginPart(event.head);
+          else if (event.kind === "bytes") await this.#takeBytes(event.bytes);
+          else this.#endPart();
+        }
+      }
+    }
+    scanner.finish();
+    return this.#checkForm();
+  }
+
+  #beginPart({ name, filename }: PartHead): void {
+    this.#parts += 1;
+    if (this.#parts > MAX_PARTS) throw plainError(400, `A form may have at most ${MAX_PARTS} parts.`);
+    if (name === "file") {
+      if (filename === null) throw new ApiError(400, wrongType(name, "a file", "a string"));
+      if (this.#filename !== null) throw plainError(400, "Expected one 'file', but got more.");
+      this.#filename = filename.slice(0, MAX_FILENAME_CHARACTERS);
+      this.#part = { kind: "file" };
+      return;
+    }
+    if (filename !== null) {
+      const known = name in fileForm.in.shape;
+      throw new ApiError(400, known ? wrongType(name, "a string", "a file") : unknownParameter(name));
+    }
+    this.#part = { kind: "field", name, bytes: [] };
+  }
+
+  async #takeBytes(bytes: Uint8Array): Promise<void> {
+    if (this.#part?.kind === "field") {
+      const field = this.#part;
+      const fits = field.bytes.length + bytes.length <= MAX_FIELD_BYTES;
+      if (!fits) throw plainError(400, `The field '${field.name}' is too long.`);
+      field.bytes.push(...bytes);
+      return;
+    }
+    this.#fileBytes += bytes.length;
+    if (this.#fileBytes > MAX_FILE_BYTES) throw plainError(400, "File is too large.");
+    this.#firstLine.push(bytes);
+    this.#checkFirstLine();
+    await this.#object.write(bytes);
+  }
+
+  #endPart(): void {
+    if (this.#part?.kind === "field") {
+      const { name, bytes } = this.#part;
+      this.#fields.set(name, new TextDecoder().decode(new Uint8Array(bytes)));
+    } else {
+      this.#firstLine.finish();
+    }
+    this.#checkFirstLine();
+  }
+
+  /** The purpose may stand before the file or behind it: whichever comes last is the moment to refuse. */
+  #checkFirstLine(): void {
+    if (this.#firstLine.isObject === false && this.#fields.get("purpose") === "batch") {
+      throw plainError(400, "Invalid file format for Batch API. Must be .jsonl");
+    }
+  }
+
+  #checkForm(): ReceivedForm {
+    if (this.#filename === null) throw new ApiError(400, missingParameter("file"));
+    const form = valueOf(parseRequest(fileForm, Object.fromEntries(this.#fields)));
+    return { form, filename: this.#filename, bytes: this.#fileBytes };
+  }
+}
