@@ -50,7 +50,11 @@ const SECONDS_OF_UNIT = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 const MIN_ENCRYPTION_KEY_CHARACTERS = 32;
 
 const wholeNumber = (least: number, most: number) =>
-  z.coerce.number({ error: "must be a number" }).int("must be a whole number").min(least, `must be at least ${least}`).max(most, `must be at most ${most}`);
+  z.coerce
+    .number({ error: "must be a number" })
+    .int("must be a whole number")
+    .min(least, `must be at least ${least}`)
+    .max(most, `must be at most ${most}`);
 
 const upstreamCommon = {
   models: z.array(z.string(), { error: "must be a list of model names" }).nonempty("must not be empty").optional(),
@@ -64,7 +68,10 @@ const upstreamSchema = z.discriminatedUnion(
     z.strictObject({ kind: z.literal("echo"), ...upstreamCommon }),
     z.strictObject({
       kind: z.literal("http"),
-      base_url: z.url({ protocol: /^https?$/, error: "must be an http or https URL, such as https://api.openai.com/v1" }),
+      base_url: z.url({
+        protocol: /^https?$/,
+        error: "must be an http or https URL, such as https://api.openai.com/v1",
+      }),
       api_key_secret: z.string().min(1).optional(),
       ...upstreamCommon,
     }),
@@ -105,13 +112,20 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
   const encryptionKey = read(
     variables,
     "ENCRYPTION_KEY",
-    z.string().min(MIN_ENCRYPTION_KEY_CHARACTERS, `must have at least ${MIN_ENCRYPTION_KEY_CHARACTERS} characters`).optional(),
+    z
+      .string()
+      .min(MIN_ENCRYPTION_KEY_CHARACTERS, `must have at least ${MIN_ENCRYPTION_KEY_CHARACTERS} characters`)
+      .optional(),
   );
   if (passThrough && encryptionKey === undefined) {
     throw new SettingsError("ENCRYPTION_KEY: must be set when PASS_THROUGH is true");
   }
   return {
-    adminApiKey: read(variables, "ADMIN_API_KEY", z.string({ error: "must be set (a secret)" }).min(1, "must not be empty")),
+    adminApiKey: read(
+      variables,
+      "ADMIN_API_KEY",
+      z.string({ error: "must be set (a secret)" }).min(1, "must not be empty"),
+    ),
     upstreams,
     defaultUpstream,
     completionWindows: parseWindows(read(variables, "COMPLETION_WINDOWS", z.string().default("24h"))),
@@ -125,7 +139,11 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
 
 function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<string, Upstream> {
   const raw = variables.get("UPSTREAMS");
-  const table = read(new Map([["UPSTREAMS", typeof raw === "string" ? parseJson("UPSTREAMS", raw) : raw]]), "UPSTREAMS", upstreamsSchema);
+  const table = read(
+    new Map([["UPSTREAMS", typeof raw === "string" ? parseJson("UPSTREAMS", raw) : raw]]),
+    "UPSTREAMS",
+    upstreamsSchema,
+  );
   const upstreams = new Map<string, Upstream>();
   for (const [name, entry] of Object.entries(table)) {
     const common = {
@@ -138,13 +156,22 @@ function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<st
       upstreams.set(name, { kind: "echo", ...common });
     } else {
       const baseUrl = entry.base_url.replace(/\/+$/, "");
-      upstreams.set(name, { kind: "http", ...common, baseUrl, apiKey: readApiKey(variables, name, entry.api_key_secret) });
+      upstreams.set(name, {
+        kind: "http",
+        ...common,
+        baseUrl,
+        apiKey: readApiKey(variables, name, entry.api_key_secret),
+      });
     }
   }
   return upstreams;
 }
 
-function readApiKey(variables: ReadonlyMap<string, unknown>, upstream: string, secret: string | undefined): string | null {
+function readApiKey(
+  variables: ReadonlyMap<string, unknown>,
+  upstream: string,
+  secret: string | undefined,
+): string | null {
   if (secret === undefined) return null;
   const value = variables.get(secret);
   if (typeof value === "string" && value !== "") return value;
@@ -169,7 +196,11 @@ function parseJson(key: string, text: string): unknown {
   }
 }
 
-function read<Schema extends z.ZodType>(variables: ReadonlyMap<string, unknown>, key: string, schema: Schema): z.output<Schema> {
+function read<Schema extends z.ZodType>(
+  variables: ReadonlyMap<string, unknown>,
+  key: string,
+  schema: Schema,
+): z.output<Schema> {
   const parsed = schema.safeParse(variables.get(key));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];

@@ -58,7 +58,9 @@ export type Orders =
   /** The token is not (or no longer) known: drop everything, report nothing. */
   | { readonly kind: "unknown" };
 
-export type Claim = Exclude<Orders, { kind: "run" }> | (Extract<Orders, { kind: "run" }> & { readonly batch: BatchContext });
+export type Claim =
+  | Exclude<Orders, { kind: "run" }>
+  | (Extract<Orders, { kind: "run" }> & { readonly batch: BatchContext });
 
 /** Result lines in one R2 object, in the order in which they stand in it. */
 export interface Chunk {

@@ -14,7 +14,9 @@ export function readUsage(value: unknown): Usage | null {
   return {
     inputTokens: inputTokens ?? 0,
     cachedTokens:
-      detail(value["input_tokens_details"], "cached_tokens") ?? detail(value["prompt_tokens_details"], "cached_tokens") ?? 0,
+      detail(value["input_tokens_details"], "cached_tokens") ??
+      detail(value["prompt_tokens_details"], "cached_tokens") ??
+      0,
     outputTokens: outputTokens ?? 0,
     reasoningTokens:
       detail(value["output_tokens_details"], "reasoning_tokens") ??

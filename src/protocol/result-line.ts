@@ -5,7 +5,8 @@
  */
 import type { Failure, Outcome } from "../domain/outcome.ts";
 
-export type UnexecutedReason = "batch_expired" | "batch_cancelled";
+/** `input_file_unavailable` is ours: the input's bytes were lost while the batch ran. */
+export type UnexecutedReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable";
 
 export interface ExecutedLine {
   /** `batch_req_…` */
@@ -19,13 +20,15 @@ export interface ExecutedLine {
 export interface UnexecutedLine {
   /** `batch_req_…` */
   readonly id: string;
-  readonly customId: string;
+  /** Null when the input's bytes are gone. */
+  readonly customId: string | null;
   readonly reason: UnexecutedReason;
 }
 
 const UNEXECUTED_MESSAGES: Readonly<Record<UnexecutedReason, string>> = {
   batch_expired: "This request could not be executed before the completion window expired.",
   batch_cancelled: "This request was not executed because the batch was cancelled.",
+  input_file_unavailable: "This request was not executed because the input file is no longer available.",
 };
 
 /** The line of a request that was sent upstream: wire contract, "Lines". */
@@ -43,7 +46,7 @@ export function toUnexecutedLine({ id, customId, reason }: UnexecutedLine): stri
 
 interface LineParts {
   readonly id: string;
-  readonly customId: string;
+  readonly customId: string | null;
   /** JSON text. */
   readonly response: string;
   readonly failure: Failure | null;

@@ -1,0 +1,79 @@
+/** Gives every line that was never executed its error line, once its batch is cancelled, expired or failed. */
+import type { ClaimedSlice } from "../domain/dispatch.ts";
+import { makeId } from "../domain/ids.ts";
+import { LineSplitter } from "../domain/jsonl.ts";
+import { MAX_LINE_BYTES } from "../domain/limits.ts";
+import { rawMember } from "../domain/raw-json.ts";
+import { toUnexecutedLine, type UnexecutedReason } from "../protocol/result-line.ts";
+import { chunkKey, fileKey } from "../stores/object-keys.ts";
+import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
+
+/** Neighbouring slices are read together up to this size, and make one chunk. */
+const MAX_READ_BYTES = 4 * 1024 * 1024;
+
+export interface Unexecuted {
+  readonly bucket: R2Bucket;
+  readonly batchId: string;
+  readonly inputFileId: string;
+  readonly reason: UnexecutedReason;
+  readonly slices: readonly ClaimedSlice[];
+  readonly now: Date;
+}
+
+/** Stores the error lines chunk by chunk; each is the caller's to settle before the next is made. */
+export async function* writeUnexecutedLines(work: Unexecuted): AsyncIterable<StoredChunk> {
+  for (const slices of groupNeighbours(work.slices)) {
+    const customIds = await readCustomIds(work, slices);
+    const encoder = new TextEncoder();
+    const texts: string[] = [];
+    const lines: StoredLine[] = [];
+    for (const { line } of slices.flatMap((slice) => slice.lines)) {
+      const id = makeId("batch_req_", work.now, crypto.getRandomValues(new Uint8Array(12)));
+      const text = toUnexecutedLine({ id, customId: customIds.get(line) ?? null, reason: work.reason });
+      texts.push(text);
+      lines.push({ line, bytes: encoder.encode(text).length, result: "unexecuted" });
+    }
+    const key = chunkKey(work.batchId, crypto.randomUUID());
+    await work.bucket.put(key, texts.join(""));
+    yield { key, lines, usage: null };
+  }
+}
+
+/** By line number. Empty when the input's bytes are gone: the lines still get their error, without their names. */
+async function readCustomIds(work: Unexecuted, slices: readonly ClaimedSlice[]): Promise<ReadonlyMap<number, string>> {
+  const customIds = new Map<number, string>();
+  const first = slices[0];
+  const last = slices.at(-1);
+  if (first === undefined || last === undefined) return customIds;
+  const length = last.byteStart + last.byteLength - first.byteStart;
+  const object = await work.bucket.get(fileKey(work.inputFileId), { range: { offset: first.byteStart, length } });
+  if (object === null) return customIds;
+  const decoder = new TextDecoder();
+  let number = first.firstLine;
+  const splitter = new LineSplitter(MAX_LINE_BYTES, ({ bytes }) => {
+    const customId = rawMember(decoder.decode(bytes ?? new Uint8Array()), "custom_id");
+    if (customId !== null) customIds.set(number, JSON.parse(customId) as string);
+    number += 1;
+  });
+  splitter.push(new Uint8Array(await object.arrayBuffer()));
+  splitter.end();
+  return customIds;
+}
+
+function groupNeighbours(slices: readonly ClaimedSlice[]): readonly (readonly ClaimedSlice[])[] {
+  const groups: ClaimedSlice[][] = [];
+  let group: ClaimedSlice[] = [];
+  let bytes = 0;
+  for (const slice of slices) {
+    const previous = group.at(-1);
+    const isNeighbour = previous !== undefined && previous.byteStart + previous.byteLength === slice.byteStart;
+    if (!isNeighbour || bytes + slice.byteLength > MAX_READ_BYTES) {
+      group = [];
+      bytes = 0;
+      groups.push(group);
+    }
+    group.push(slice);
+    bytes += slice.byteLength;
+  }
+  return groups;
+}

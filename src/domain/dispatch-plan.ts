@@ -1,0 +1,61 @@
+/** Who may work on a batch and how much: slots among dispatches, dispatches to send, lines to hand over. Pure. */
+
+/** `sent`: in the queue. `working`: takes further slices. `winding_down`: only finishes what it has. */
+export type DispatchPhase = "sent" | "working" | "winding_down";
+
+export interface DispatchState {
+  readonly token: string;
+  readonly phase: DispatchPhase;
+  readonly openLines: number;
+}
+
+export interface Demand {
+  /** Lines that may be in flight upstream at once. */
+  readonly windowLines: number;
+  /** Lines that nobody has and that could run now. */
+  readonly claimableLines: number;
+  readonly linesPerInvocation: number;
+  readonly dispatches: readonly DispatchState[];
+}
+
+/** How many further dispatches to send. */
+export function planDispatches(demand: Demand): number {
+  const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
+  const sentSlots = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
+  const workingSlots = sharedSlots(demand, "working");
+  const freeSlots = windowLines - windingDownLines(dispatches) - sentSlots - workingSlots;
+  const unservedLines = claimableLines - sentSlots;
+  return Math.max(0, Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation));
+}
+
+/**
+ * How many lines `token` may have in flight. The window is shared out evenly among those that work; 0 means
+ * that there are more of them than the window allows, and this one is surplus.
+ */
+export function planSlots(demand: Demand, token: string): number {
+  const working = demand.dispatches.filter(({ phase }) => phase === "working");
+  const rank = working.findIndex((dispatch) => dispatch.token === token);
+  if (rank === -1) return 0;
+  const shared = Math.max(1, demand.windowLines - windingDownLines(demand.dispatches));
+  const even = Math.floor(shared / working.length);
+  const share = rank < shared % working.length ? even + 1 : even;
+  return Math.min(demand.linesPerInvocation, share);
+}
+
+/**
+ * How many of the lines that `token` wants it may have: those that dispatches still in the queue were sent
+ * for are left to them, so that the lines of a small batch spread.
+ */
+export function planGrant(demand: Demand, wantedLines: number): number {
+  const reserved = demand.linesPerInvocation * demand.dispatches.filter(({ phase }) => phase === "sent").length;
+  return Math.max(0, Math.min(wantedLines, demand.claimableLines - reserved));
+}
+
+function sharedSlots(demand: Demand, phase: DispatchPhase): number {
+  const count = demand.dispatches.filter((dispatch) => dispatch.phase === phase).length;
+  return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.windowLines));
+}
+
+function windingDownLines(dispatches: readonly DispatchState[]): number {
+  return dispatches.reduce((lines, { phase, openLines }) => (phase === "winding_down" ? lines + openLines : lines), 0);
+}

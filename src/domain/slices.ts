@@ -1,0 +1,35 @@
+/** Cuts an input file into slices: neighbouring lines with their byte range. No I/O. */
+import type { Slice } from "./dispatch.ts";
+
+/** Large batches are cut into slices of this many lines, so that they stay cheap: see docs/decisions/dispatch-tokens.md. */
+export const MAX_SLICE_LINES = 50;
+/** A slice is read into memory whole, beside others of its invocation; only a longer line may exceed this. */
+export const MAX_SLICE_BYTES = 1024 * 1024;
+/** Small batches are cut small, so that they spread over many consumers. */
+const SLICES_AIMED_AT = 100;
+
+/**
+ * @param lineStarts offset of each line's first byte, ascending, at least one.
+ * @param end offset behind the last line.
+ */
+export function cutSlices(lineStarts: readonly number[], end: number): readonly Slice[] {
+  const maxLines = Math.min(MAX_SLICE_LINES, Math.ceil(lineStarts.length / SLICES_AIMED_AT));
+  const slices: Slice[] = [];
+  let firstLine = 0;
+  for (let next = 1; next <= lineStarts.length; next += 1) {
+    const byteStart = lineStarts[firstLine] ?? 0;
+    const byteEnd = lineStarts[next] ?? end;
+    const endOfNextLine = lineStarts[next + 1] ?? end;
+    const isFull = next - firstLine >= maxLines || endOfNextLine - byteStart > MAX_SLICE_BYTES;
+    if (next < lineStarts.length && !isFull) continue;
+    slices.push({
+      index: slices.length,
+      firstLine,
+      lineCount: next - firstLine,
+      byteStart,
+      byteLength: byteEnd - byteStart,
+    });
+    firstLine = next;
+  }
+  return slices;
+}

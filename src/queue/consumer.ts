@@ -1,0 +1,77 @@
+/** Takes messages from the queues: a dispatch is claimed and worked for, a dead letter is told to its coordinator. */
+import * as z from "zod";
+import { type Settings, settingsOf } from "../config.ts";
+import type { Dispatch } from "../domain/dispatch.ts";
+import { logEvent, logFailure } from "../log.ts";
+import { openSealedKey } from "../stores/sealed-key.ts";
+import { DispatchRun } from "./dispatch-run.ts";
+
+/** The queue whose name ends so holds what other queues gave up on. */
+const DEAD_LETTERS_SUFFIX = "dead-letters";
+const MAX_RETRY_DELAY_SECONDS = 300;
+
+const dispatchSchema = z.strictObject({ batchId: z.string(), token: z.string() });
+
+export async function consumeQueue(batch: MessageBatch, env: Env, ctx: ExecutionContext): Promise<void> {
+  const consume = batch.queue.endsWith(DEAD_LETTERS_SUFFIX) ? consumeDeadLetter : consumeDispatch;
+  await Promise.all(
+    batch.messages.map((message) => consumeMessage(message, (dispatch) => consume(dispatch, env, ctx))),
+  );
+}
+
+/** One `ack()` or `retry()` a message. */
+async function consumeMessage(message: Message, consume: (dispatch: Dispatch) => Promise<void>): Promise<void> {
+  const dispatch = dispatchSchema.safeParse(message.body);
+  if (!dispatch.success) {
+    logEvent("message_dropped", { message: message.id, reason: "not a dispatch" });
+    message.ack();
+    return;
+  }
+  try {
+    await consume(dispatch.data);
+    message.ack();
+  } catch (error) {
+    logFailure("message_failed", { batch: dispatch.data.batchId, attempts: message.attempts }, error);
+    message.retry({ delaySeconds: Math.min(MAX_RETRY_DELAY_SECONDS, 5 * 2 ** message.attempts) });
+  }
+}
+
+/** @throws when the batch's coordinator cannot be reached: the dispatch is still unclaimed. */
+async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: ExecutionContext): Promise<void> {
+  const settings = settingsOf(env);
+  const coordinator = env.COORDINATORS.getByName(batchId);
+  const claim = await coordinator.claim(token);
+  if (claim.kind !== "run") {
+    logEvent("dispatch", { batch: batchId, dispatch: token, end: claim.kind });
+    return;
+  }
+  const run = new DispatchRun({
+    token,
+    claim,
+    upstream: settings.upstreams.get(claim.batch.upstream) ?? null,
+    apiKey: await readProviderKey(settings, batchId, claim.batch.sealedKey),
+    bucket: env.BUCKET,
+    report: (report) => coordinator.report(report),
+  });
+  const work = logRun(run, batchId, token);
+  // Local queues hand out one message batch at a time: docs/decisions/local-consumers.md.
+  if (settings.consumerWaits) await work;
+  else ctx.waitUntil(work);
+}
+
+async function consumeDeadLetter({ batchId, token }: Dispatch, env: Env): Promise<void> {
+  logEvent("dispatch", { batch: batchId, dispatch: token, end: "dead_letter" });
+  await env.COORDINATORS.getByName(batchId).deadLettered(token);
+}
+
+async function logRun(run: DispatchRun, batchId: string, token: string): Promise<void> {
+  const startedAt = Date.now();
+  const summary = await run.run();
+  logEvent("dispatch", { batch: batchId, dispatch: token, ms: Date.now() - startedAt, ...summary });
+}
+
+async function readProviderKey(settings: Settings, batchId: string, sealedKey: string | null): Promise<string | null> {
+  if (sealedKey === null) return null;
+  if (settings.encryptionKey === null) throw new Error("ENCRYPTION_KEY is gone, and a batch needs it");
+  return openSealedKey(settings.encryptionKey, batchId, sealedKey);
+}

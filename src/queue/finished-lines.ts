@@ -1,0 +1,104 @@
+/** Result lines that are not stored yet, by slice, and the chunks they make. Keeps no line it has handed out. */
+import type { Usage } from "../domain/batch.ts";
+import type { Chunk, ChunkLine, ClaimedSlice } from "../domain/dispatch.ts";
+import { makeId } from "../domain/ids.ts";
+import { addUsage } from "../domain/usage.ts";
+import type { Outcome } from "../domain/outcome.ts";
+import { toResultLine } from "../protocol/result-line.ts";
+import type { ReadyLine } from "./slice-lines.ts";
+
+interface FinishedLine extends ChunkLine {
+  readonly text: Uint8Array;
+  readonly usage: Usage | null;
+}
+
+interface OpenSlice {
+  /** Lines that are neither finished nor given back. */
+  unfinished: number;
+  finished: FinishedLine[];
+}
+
+export interface MadeChunk extends Chunk {
+  readonly bytes: Uint8Array;
+  readonly usage: Usage | null;
+}
+
+/** Whole slices cost the coordinator one row each; the lines of a slice that goes on cost one more. */
+export type Scope = "whole_slices" | "everything";
+
+export class FinishedLines {
+  readonly #slices = new Map<number, OpenSlice>();
+  readonly #encoder = new TextEncoder();
+  #bytes = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#bytes === 0;
+  }
+
+  expect(slices: readonly ClaimedSlice[]): void {
+    for (const { index, lines } of slices) this.#slices.set(index, { unfinished: lines.length, finished: [] });
+  }
+
+  add({ line, sliceIndex, customId }: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
+    const result = outcome.failure === null ? "completed" : "failed";
+    const id = makeId("batch_req_", now, randomBytes());
+    const ownRequestId = makeId("req_", now, randomBytes());
+    const text = this.#encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
+    const usage = outcome.kind === "answered" && result === "completed" ? outcome.usage : null;
+    const slice = this.#slices.get(sliceIndex);
+    slice?.finished.push({ line, bytes: text.length, result, text, usage });
+    this.#bytes += text.length;
+    this.#close(sliceIndex);
+    return result;
+  }
+
+  /** The line is given back: its slice does not wait for it. */
+  forgo({ sliceIndex }: Pick<ReadyLine, "sliceIndex">): void {
+    this.#close(sliceIndex);
+  }
+
+  /** Takes lines out, as a chunk: successes first, then failures, each in input order. Null when there are none. */
+  makeChunk(scope: Scope, key: string): MadeChunk | null {
+    const lines: FinishedLine[] = [];
+    for (const [index, slice] of this.#slices) {
+      if (scope === "whole_slices" && slice.unfinished > 0) continue;
+      lines.push(...slice.finished);
+      slice.finished = [];
+      if (slice.unfinished === 0) this.#slices.delete(index);
+    }
+    if (lines.length === 0) return null;
+    lines.sort((a, b) => (a.result === b.result ? a.line - b.line : a.result === "completed" ? -1 : 1));
+    const bytes = concatenate(lines.map(({ text }) => text));
+    this.#bytes -= bytes.length;
+    const usage = lines.reduce<Usage | null>((sum, line) => addUsage(sum, line.usage), null);
+    return {
+      key,
+      bytes,
+      usage,
+      lines: lines.map(({ line, bytes: length, result }) => ({ line, bytes: length, result })),
+    };
+  }
+
+  #close(sliceIndex: number): void {
+    const slice = this.#slices.get(sliceIndex);
+    if (slice !== undefined) slice.unfinished -= 1;
+  }
+}
+
+function randomBytes(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(12));
+}
+
+function concatenate(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.length;
+  }
+  return whole;
+}
