@@ -1,0 +1,102 @@
+/**
+ * A local stack for a program: `scripts/dev.ts` on a free port, with storage that is thrown away when it stops.
+ * Its settings are those of .dev.vars.example, whatever stands in .dev.vars.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+export interface LocalStack {
+  /** `http://127.0.0.1:PORT`, without a slash at the end. */
+  readonly origin: string;
+  readonly apiKey: string;
+  /** What wrangler and the Worker have printed so far. */
+  readonly log: () => string;
+  /** Ends everything that was started and removes its storage. May be called twice. */
+  readonly stop: () => Promise<void>;
+}
+
+export interface StackOptions {
+  /** Variables of the Worker that replace those of the settings. */
+  readonly variables?: Readonly<Record<string, string>>;
+}
+
+const START_PATIENCE_MS = 60_000;
+const POLL_MS = 100;
+const LOCAL_API_KEY = "sk-local";
+
+/** @throws Error with the stack's own output when it ends early or does not answer in time. */
+export async function startLocalStack({ variables = {} }: StackOptions = {}): Promise<LocalStack> {
+  const port = await findFreePort();
+  const storage = mkdtempSync(path.join(tmpdir(), "nightshift-"));
+  const flags = ["--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
+  flags.push("--persist-to", storage, "--env-file", ".dev.vars.example");
+  for (const [name, value] of Object.entries(variables)) flags.push("--var", `${name}:${value}`);
+
+  // A group of its own: Ctrl-C in a terminal reaches the caller alone, who then stops this one in order.
+  const child = spawn(process.execPath, [path.join(import.meta.dirname, "dev.ts"), ...flags], {
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  const printed: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => printed.push(text));
+  }
+
+  const stack: LocalStack = {
+    origin: `http://127.0.0.1:${port}`,
+    apiKey: LOCAL_API_KEY,
+    log: () => printed.join(""),
+    stop: async () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        const ended = once(child, "exit");
+        child.kill("SIGTERM");
+        await ended;
+      }
+      rmSync(storage, { recursive: true, force: true });
+    },
+  };
+  try {
+    await waitUntilReady(stack, child);
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  }
+  return stack;
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("the system gave no port");
+  return address.port;
+}
+
+async function waitUntilReady(stack: LocalStack, child: ChildProcess): Promise<void> {
+  const deadline = Date.now() + START_PATIENCE_MS;
+  while (Date.now() < deadline) {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      throw new Error(`the local stack ended while it started:\n${stack.log()}`);
+    }
+    if (await answers(`${stack.origin}/healthz`)) return;
+    await delay(POLL_MS);
+  }
+  throw new Error(`the local stack did not answer within ${START_PATIENCE_MS / 1000} s:\n${stack.log()}`);
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url);
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
