@@ -3,7 +3,7 @@
  * and the workerd below it live in a process group of their own, which ends with this process, with a signal to
  * it, and with its parent: wrangler alone leaves workerd behind.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { constants as fileConstants, copyFileSync } from "node:fs";
 import { constants as systemConstants } from "node:os";
 import path from "node:path";
@@ -58,13 +58,34 @@ function endWithSignals(child: ChildProcess): void {
   }
 }
 
-/** An orphan is handed to another process: `npm run dev` was killed, or the test that started this. */
+/** `npm run dev` was killed, or the test that started this: neither says so. */
 function endWithParent(child: ChildProcess): void {
   const parent = process.ppid;
+  // npm puts a shell between itself and its script, and a killed npm leaves both.
+  const npm = process.env["npm_lifecycle_event"] === "dev" ? findParent(parent) : null;
   const timer = setInterval(() => {
-    if (process.ppid !== parent) stop(child);
+    if (process.ppid !== parent || (npm !== null && !isAlive(npm))) stop(child);
   }, PARENT_CHECK_MS);
   timer.unref();
+}
+
+/** Null where the system has no `ps`. */
+function findParent(pid: number): number | null {
+  try {
+    return Number(execFileSync("ps", ["-o", "ppid=", "-p", String(pid)], { encoding: "utf8" }));
+  } catch {
+    return null;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process is alive all the same.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
 }
 
 function stop(child: ChildProcess): void {
