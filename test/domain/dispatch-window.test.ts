@@ -22,10 +22,10 @@ function runRound(window: DispatchWindow, { cap, pressured, at = now }: Round): 
   let next = window;
   while (lines > 0) {
     const answers = Math.min(8, lines);
-    const share = Math.round((pushedBack * answers) / lines);
-    next = adjustWindow(next, { answers, pressured: share, cap, now: at });
+    const part = Math.round((pushedBack * answers) / lines);
+    next = adjustWindow(next, { answers, pressured: part, cap, now: at });
     lines -= answers;
-    pushedBack -= share;
+    pushedBack -= part;
   }
   return next;
 }
