@@ -4,6 +4,7 @@ import { makeId } from "../domain/ids.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { rawMember } from "../domain/raw-json.ts";
+import { groupNeighbours } from "../domain/slices.ts";
 import { toUnexecutedLine, type UnexecutedReason } from "../protocol/result-line.ts";
 import { chunkKey, fileKey } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
@@ -22,7 +23,7 @@ export interface Unexecuted {
 
 /** Stores the error lines chunk by chunk; each is the caller's to settle before the next is made. */
 export async function* writeUnexecutedLines(work: Unexecuted): AsyncIterable<StoredChunk> {
-  for (const slices of groupNeighbours(work.slices)) {
+  for (const slices of groupNeighbours(work.slices, MAX_READ_BYTES)) {
     const customIds = await readCustomIds(work, slices);
     const encoder = new TextEncoder();
     const texts: string[] = [];
@@ -58,22 +59,4 @@ async function readCustomIds(work: Unexecuted, slices: readonly ClaimedSlice[]):
   splitter.push(new Uint8Array(await object.arrayBuffer()));
   splitter.end();
   return customIds;
-}
-
-function groupNeighbours(slices: readonly ClaimedSlice[]): readonly (readonly ClaimedSlice[])[] {
-  const groups: ClaimedSlice[][] = [];
-  let group: ClaimedSlice[] = [];
-  let bytes = 0;
-  for (const slice of slices) {
-    const previous = group.at(-1);
-    const isNeighbour = previous !== undefined && previous.byteStart + previous.byteLength === slice.byteStart;
-    if (!isNeighbour || bytes + slice.byteLength > MAX_READ_BYTES) {
-      group = [];
-      bytes = 0;
-      groups.push(group);
-    }
-    group.push(slice);
-    bytes += slice.byteLength;
-  }
-  return groups;
 }

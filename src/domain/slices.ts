@@ -33,3 +33,27 @@ export function cutSlices(lineStarts: readonly number[], end: number): readonly 
   }
   return slices;
 }
+
+/**
+ * Slices whose bytes follow each other, together as far as `maxBytes` reaches, so that one ranged read gets
+ * them all.
+ * @param slices in input order.
+ */
+export function groupNeighbours<Kind extends Slice>(
+  slices: readonly Kind[],
+  maxBytes: number,
+): readonly (readonly Kind[])[] {
+  const groups: Kind[][] = [];
+  let bytes = 0;
+  let end = -1;
+  for (const slice of slices) {
+    if (slice.byteStart !== end || bytes + slice.byteLength > maxBytes) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1)?.push(slice);
+    bytes += slice.byteLength;
+    end = slice.byteStart + slice.byteLength;
+  }
+  return groups;
+}

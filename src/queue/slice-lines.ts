@@ -3,6 +3,10 @@ import type { ClaimedSlice } from "../domain/dispatch.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { rawMember } from "../domain/raw-json.ts";
+import { groupNeighbours } from "../domain/slices.ts";
+
+/** Read at once; a slice alone may be larger when it is one long line. */
+const MAX_READ_BYTES = 4 * 1024 * 1024;
 
 /** A line that is ready to be sent. */
 export interface ReadyLine {
@@ -24,7 +28,7 @@ export async function readSliceLines(
   slices: readonly ClaimedSlice[],
 ): Promise<readonly ReadyLine[] | null> {
   const lines: ReadyLine[] = [];
-  for (const neighbours of groupNeighbours(slices)) {
+  for (const neighbours of groupNeighbours(slices, MAX_READ_BYTES)) {
     const first = neighbours[0];
     const length = neighbours.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
     if (first === undefined) continue;
@@ -53,15 +57,4 @@ function pickLines(bytes: Uint8Array, slices: readonly ClaimedSlice[]): ReadyLin
   splitter.push(bytes);
   splitter.end();
   return picked;
-}
-
-function groupNeighbours(slices: readonly ClaimedSlice[]): readonly (readonly ClaimedSlice[])[] {
-  const groups: ClaimedSlice[][] = [];
-  for (const slice of slices) {
-    const previous = groups.at(-1)?.at(-1);
-    if (previous !== undefined && previous.byteStart + previous.byteLength === slice.byteStart)
-      groups.at(-1)?.push(slice);
-    else groups.push([slice]);
-  }
-  return groups;
 }
