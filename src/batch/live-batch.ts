@@ -92,10 +92,10 @@ export class LiveBatch {
     return this.#ledger.unsettledSlices();
   }
 
-  /** The batch ends, and nothing in flight is left to wait for. */
+  /** The batch ends, its files are still to be written, and nothing in flight is left to wait for. */
   isDrained(now: Date): boolean {
-    const { ending, endsBy } = this.#state;
-    if (ending === null) return false;
+    const { ending, endsBy, final } = this.#state;
+    if (ending === null || final !== null) return false;
     return this.#ledger.openLines === 0 || (endsBy !== null && endsBy <= now);
   }
 
