@@ -23,6 +23,8 @@ export interface LocalStack {
 export interface StackOptions {
   /** Variables of the Worker that replace those of the settings. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** Gives up starting. */
+  readonly signal?: AbortSignal;
 }
 
 const START_PATIENCE_MS = 60_000;
@@ -30,7 +32,7 @@ const POLL_MS = 100;
 const LOCAL_API_KEY = "sk-local";
 
 /** @throws Error with the stack's own output when it ends early or does not answer in time. */
-export async function startLocalStack({ variables = {} }: StackOptions = {}): Promise<LocalStack> {
+export async function startLocalStack({ variables = {}, signal }: StackOptions = {}): Promise<LocalStack> {
   const port = await findFreePort();
   const storage = mkdtempSync(path.join(tmpdir(), "nightshift-"));
   const flags = ["--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
@@ -61,7 +63,7 @@ export async function startLocalStack({ variables = {} }: StackOptions = {}): Pr
     },
   };
   try {
-    await waitUntilReady(stack, child);
+    await waitUntilReady(stack, child, signal);
   } catch (error) {
     await stack.stop();
     throw error;
@@ -79,14 +81,14 @@ async function findFreePort(): Promise<number> {
   return address.port;
 }
 
-async function waitUntilReady(stack: LocalStack, child: ChildProcess): Promise<void> {
+async function waitUntilReady(stack: LocalStack, child: ChildProcess, signal?: AbortSignal): Promise<void> {
   const deadline = Date.now() + START_PATIENCE_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null || child.signalCode !== null) {
       throw new Error(`the local stack ended while it started:\n${stack.log()}`);
     }
     if (await answers(`${stack.origin}/healthz`)) return;
-    await delay(POLL_MS);
+    await delay(POLL_MS, undefined, { signal });
   }
   throw new Error(`the local stack did not answer within ${START_PATIENCE_MS / 1000} s:\n${stack.log()}`);
 }
