@@ -56,6 +56,8 @@ export default defineConfig({
           environment: "node",
           include: ["test/e2e/**/*.test.ts"],
           fileParallelism: false,
+          // After the others: it shares the machine with the stack it starts.
+          sequence: { groupOrder: 1 },
           testTimeout: 120 * SECOND_MS,
           hookTimeout: 90 * SECOND_MS,
         },
