@@ -9,8 +9,13 @@ import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { readRetryAfter } from "../domain/retry-after.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
+/** Of a key with other characters the runtime complains in its log, and quotes it. */
+const VISIBLE_ASCII = /^[\x21-\x7e]+$/;
+
 /** Never throws. The time limit covers connection, headers and body. */
 export async function sendOverHttp(upstream: HttpUpstream, request: UpstreamRequest): Promise<Outcome> {
+  const key = request.apiKey ?? upstream.apiKey;
+  if (key !== null && !VISIBLE_ASCII.test(key)) return noAnswer("upstream_unreachable");
   const controller = new AbortController();
   const timedOut = Promise.withResolvers<Outcome>();
   const timer = setTimeout(() => {

@@ -201,10 +201,14 @@ describe("no answer", () => {
     expect(JSON.stringify(outcome)).not.toMatch(/10\.0\.0\.7|sk-/);
   });
 
-  test("because the key cannot stand in a header is an outcome, not an exception", async () => {
-    play(() => Response.json({}));
-    expect(await sendLine(upstream, { ...request, apiKey: "line\nbreak" })).toEqual(noAnswer("upstream_unreachable"));
-  });
+  test.each([["line\nbreak"], ["sk-é"], ["two words"], [""]])(
+    "because the key %j cannot stand in a header",
+    async (apiKey) => {
+      const { sent } = play(() => Response.json({}));
+      expect(await sendLine(upstream, { ...request, apiKey })).toEqual(noAnswer("upstream_unreachable"));
+      expect(sent).toHaveLength(0);
+    },
+  );
 });
 
 describe("time", () => {
