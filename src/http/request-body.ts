@@ -8,16 +8,18 @@ const READ_BYTES = 256 * 1024;
 /** Ours: so much of a body that nobody wants is read, so that its sender lives to see the answer. */
 const MAX_DRAINED_BYTES = MAX_FILE_BYTES + 64 * 1024 * 1024;
 
-/** Each chunk is valid until the next one is asked for: they share one buffer. */
+/**
+ * Each chunk is valid until the next one is asked for: they share one buffer.
+ * @throws ApiError 400 when the client hangs up before the end.
+ */
 export async function* readChunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
   const reader = body.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(READ_BYTES);
   try {
     for (;;) {
-      const { value, done } = await reader.readAtLeast(READ_BYTES, new Uint8Array(buffer));
-      // At the end of a body that was empty or cut off there may be no view at all, whatever the types say.
+      const { value, done } = await readFully(reader, buffer);
+      if (value !== undefined && value.length > 0) yield value;
       if (done) return;
-      yield value;
       buffer = value.buffer;
     }
   } finally {
@@ -51,6 +53,14 @@ export async function drainBody(request: Request): Promise<void> {
     await body.cancel();
   } catch {
     // The client is gone: nobody waits for the answer.
+  }
+}
+
+async function readFully(reader: ReadableStreamBYOBReader, buffer: ArrayBuffer) {
+  try {
+    return await reader.readAtLeast(READ_BYTES, new Uint8Array(buffer));
+  } catch {
+    throw plainError(400, "The request body ended too early.");
   }
 }
 
