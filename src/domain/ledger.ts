@@ -140,7 +140,7 @@ export class Ledger {
     for (const line of lines) {
       const index = this.#indexOf(line);
       if (this.#setLine(index, line, null)) this.#unsettled -= 1;
-      this.#settleWhenDone(index);
+      this.#settleOrReturn(index);
     }
   }
 
@@ -200,13 +200,17 @@ export class Ledger {
     const { slice, progress } = this.#at(index);
     this.#open.delete(index);
     this.#write(index, { slice, progress: progress === "fresh" ? untried(slice) : progress, token: null });
-    this.#settleWhenDone(index);
-    if (this.#at(index).progress !== "settled") this.#returned.add(index);
+    this.#settleOrReturn(index);
   }
 
-  #settleWhenDone(index: number): void {
+  /** A slice that is with nobody is settled for good, or waits to be handed out again. */
+  #settleOrReturn(index: number): void {
     const state = this.#at(index);
-    if (state.progress === "settled" || pendingLines(state.slice, state.progress).length > 0) return;
+    if (state.progress === "settled") return;
+    if (pendingLines(state.slice, state.progress).length > 0) {
+      if (state.token === null) this.#returned.add(index);
+      return;
+    }
     this.#returned.delete(index);
     this.#write(index, { ...state, progress: "settled" });
   }
