@@ -98,7 +98,7 @@ describe("a batch", () => {
       );
       const expiresAt = created.expires_at ?? 0;
       expect(expiresAt).toBe(created.created_at + SHORT_WINDOW_SECONDS);
-      // The alarm has its second; held lines stay in flight meanwhile.
+      // Seconds on the wire are cut off: the window itself ends up to a second later.
       await waitUntil(() => Date.now() >= (expiresAt + 1) * 1000);
       own.upstream.release();
       const batch = await waitForBatch(own.client, created.id);
