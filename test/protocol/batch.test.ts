@@ -1,0 +1,162 @@
+import { describe, expect, it } from "vitest";
+import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
+import { batchListQuery, toBatch } from "../../src/protocol/batch.ts";
+import { toPage } from "../../src/protocol/list.ts";
+import { parseRequest } from "../../src/protocol/refusal.ts";
+
+const record: BatchRecord = {
+  id: "batch_1",
+  tenant: "org-secret",
+  status: "validating",
+  endpoint: "/v1/embeddings",
+  inputFileId: "file-1",
+  completionWindow: "24h",
+  upstream: "echo",
+  model: null,
+  metadata: null,
+  errors: null,
+  usage: null,
+  outputFileId: null,
+  errorFileId: null,
+  outputExpiresAfterSeconds: null,
+  counts: { total: 0, completed: 0, failed: 0 },
+  createdAt: new Date(1_700_000_000_999),
+  expiresAt: new Date(1_700_086_400_999),
+  times: NO_TIMES,
+};
+
+describe("the batch object", () => {
+  it("has every documented key from the first moment, and no other", () => {
+    expect(toBatch(record)).toStrictEqual({
+      id: "batch_1",
+      object: "batch",
+      endpoint: "/v1/embeddings",
+      model: null,
+      errors: null,
+      input_file_id: "file-1",
+      completion_window: "24h",
+      status: "validating",
+      output_file_id: null,
+      error_file_id: null,
+      created_at: 1_700_000_000,
+      in_progress_at: null,
+      expires_at: 1_700_086_400,
+      finalizing_at: null,
+      completed_at: null,
+      failed_at: null,
+      expired_at: null,
+      cancelling_at: null,
+      cancelled_at: null,
+      request_counts: { total: 0, completed: 0, failed: 0 },
+      usage: null,
+      metadata: null,
+    });
+  });
+
+  it("says all that is known of a finished batch", () => {
+    const at = (seconds: number) => new Date(seconds * 1000);
+    const finished = toBatch({
+      ...record,
+      status: "completed",
+      model: "m",
+      metadata: { a: "b" },
+      usage: { inputTokens: 5, cachedTokens: 1, outputTokens: 3, reasoningTokens: 2, totalTokens: 8 },
+      outputFileId: "file-o",
+      errorFileId: "file-e",
+      counts: { total: 3, completed: 2, failed: 1 },
+      times: {
+        inProgressAt: at(1),
+        finalizingAt: at(2),
+        completedAt: at(3),
+        failedAt: at(4),
+        expiredAt: at(5),
+        cancellingAt: at(6),
+        cancelledAt: at(7),
+      },
+    });
+    expect(finished).toMatchObject({
+      status: "completed",
+      model: "m",
+      metadata: { a: "b" },
+      usage: {
+        input_tokens: 5,
+        input_tokens_details: { cached_tokens: 1 },
+        output_tokens: 3,
+        output_tokens_details: { reasoning_tokens: 2 },
+        total_tokens: 8,
+      },
+      output_file_id: "file-o",
+      error_file_id: "file-e",
+      request_counts: { total: 3, completed: 2, failed: 1 },
+      in_progress_at: 1,
+      finalizing_at: 2,
+      completed_at: 3,
+      failed_at: 4,
+      expired_at: 5,
+      cancelling_at: 6,
+      cancelled_at: 7,
+    });
+  });
+
+  it("lists why its input was refused", () => {
+    const problem = { code: "invalid_url", message: "No.", param: "url", line: 3 };
+    expect(toBatch({ ...record, status: "failed", errors: [problem] }).errors).toStrictEqual({
+      object: "list",
+      data: [problem],
+    });
+  });
+});
+
+describe("the query of the list of batches", () => {
+  it.each([
+    [{}, { limit: 20 }],
+    [{ limit: "1" }, { limit: 1 }],
+    [
+      { limit: "100", after: "batch_1" },
+      { limit: 100, after: "batch_1" },
+    ],
+  ])("%j asks for %j", (query, expected) => {
+    expect(parseRequest(batchListQuery, query)).toEqual({ ok: true, value: expected });
+  });
+
+  it.each([
+    ["0", "integer_below_min_value", "integer below minimum value. Expected a value >= 1, but got 0 instead."],
+    ["-1", "integer_below_min_value", "integer below minimum value. Expected a value >= 1, but got -1 instead."],
+    ["101", "integer_above_max_value", "integer above maximum value. Expected a value <= 100, but got 101 instead."],
+  ])("refuses a limit of %s", (limit, code, message) => {
+    expect(parseRequest(batchListQuery, { limit })).toEqual({
+      ok: false,
+      reason: { code, message: `Invalid 'limit': ${message}`, param: "limit" },
+    });
+  });
+
+  it.each(["", "ten", "1.5", "1e1", " 1", "0x10", "9".repeat(40)])("refuses a limit of '%s'", (limit) => {
+    expect(parseRequest(batchListQuery, { limit })).toEqual({
+      ok: false,
+      reason: {
+        code: "invalid_type",
+        message: "Invalid type for 'limit': expected an integer, but got a string instead.",
+        param: "limit",
+      },
+    });
+  });
+});
+
+describe("a page", () => {
+  const items = [{ id: "c" }, { id: "b" }, { id: "a" }];
+
+  it.each([
+    ["nothing found", [], 2, [], null, null, false],
+    ["fewer than asked for", items.slice(0, 1), 2, items.slice(0, 1), "c", "c", false],
+    ["as many as asked for", items.slice(0, 2), 2, items.slice(0, 2), "c", "b", false],
+    ["one more than asked for", items, 2, items.slice(0, 2), "c", "b", true],
+  ])("of %s", (_, found, limit, expected, firstId, lastId, hasMore) => {
+    expect(toPage(found, limit)).toStrictEqual({
+      object: "list",
+      data: expected,
+      first_id: firstId,
+      last_id: lastId,
+      has_more: hasMore,
+    });
+  });
+});
