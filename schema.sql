@@ -52,5 +52,13 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE INDEX IF NOT EXISTS batches_by_tenant ON batches (tenant, created_at, id);
 CREATE INDEX IF NOT EXISTS batches_live_by_file ON batches (input_file_id)
   WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+CREATE INDEX IF NOT EXISTS batches_live_by_id ON batches (id)
+  WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
 CREATE INDEX IF NOT EXISTS batches_live_by_upstream ON batches (upstream, status)
   WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+
+-- Where each part of the sweep stopped, so that the next run goes on from there.
+CREATE TABLE IF NOT EXISTS sweep_cursors (
+  name TEXT PRIMARY KEY,
+  position TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

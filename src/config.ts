@@ -174,7 +174,10 @@ function readApiKey(
 ): string | null {
   if (secret === undefined) return null;
   const value = variables.get(secret);
-  if (typeof value === "string" && value !== "") return value;
+  if (typeof value === "string" && /^[\x21-\x7e]+$/.test(value)) return value;
+  if (typeof value === "string" && value !== "") {
+    throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret ${secret} is no key: visible ASCII only`);
+  }
   throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret ${secret} is not set`);
 }
 

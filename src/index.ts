@@ -1,8 +1,9 @@
 /** The Worker: HTTP requests, queue messages, and the class of its Durable Objects. */
+import { env } from "cloudflare:workers";
 import { settingsOf } from "./config.ts";
 import { app } from "./http/app.ts";
 import { consumeQueue } from "./queue/consumer.ts";
-import { env } from "cloudflare:workers";
+import { sweep } from "./sweep/sweep.ts";
 
 export { BatchCoordinator } from "./batch/coordinator.ts";
 
@@ -16,4 +17,7 @@ try {
 export default {
   fetch: app.fetch,
   queue: consumeQueue,
+  scheduled: async (controller, handlerEnv) => {
+    await sweep(handlerEnv, new Date(controller.scheduledTime));
+  },
 } satisfies ExportedHandler<Env>;

@@ -22,7 +22,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   batch: ["domain", "protocol", "log", "config", "stores", "upstream"],
   queue: ["domain", "protocol", "log", "config", "stores", "upstream"],
   http: ["domain", "protocol", "log", "config", "stores", "upstream"],
-  index: ["domain", "protocol", "log", "config", "stores", "upstream", "batch", "queue", "http"],
+  sweep: ["domain", "log", "config", "stores"],
+  index: ["domain", "protocol", "log", "config", "stores", "upstream", "batch", "queue", "http", "sweep"],
 };
 
 /** Packages that do I/O or know the platform: not for the layers that are tested without either. */
@@ -30,7 +31,7 @@ const PURE_LAYERS = new Set(["domain", "protocol"]);
 const IMPURE_PACKAGE = /^(cloudflare:|node:|hono($|\/))/;
 
 /** Layers that speak neither the wire nor SQL. A status is a value that happens to contain an underscore. */
-const LAYERS_WITHOUT_WIRE_NAMES = new Set(["domain", "batch", "queue", "http", "log", "index"]);
+const LAYERS_WITHOUT_WIRE_NAMES = new Set(["domain", "batch", "queue", "http", "sweep", "log", "index"]);
 const SNAKE_CASE = /^[a-z][a-z0-9]*(_[a-z0-9]+)+$/;
 const STATUSES = new Set<string>(BATCH_STATUSES);
 

@@ -21,22 +21,28 @@ export interface ResultFiles {
   readonly error: FileRecord | null;
 }
 
-/** @param now When the files count as created: the same in every run. */
-export async function writeResultFiles(
-  bucket: R2Bucket,
-  batch: BatchRecord,
-  chunks: Iterable<StoredChunk>,
-  now: Date,
-): Promise<ResultFiles> {
-  const files = orderResults(placeLines(chunks), batch.counts.total);
+export interface Results {
+  readonly batch: BatchRecord;
+  readonly chunks: Iterable<StoredChunk>;
+  /** When the files count as created: better the same in every run. */
+  readonly createdAt: Date;
+}
+
+export async function writeResultFiles(bucket: R2Bucket, results: Results): Promise<ResultFiles> {
+  const files = orderResults(placeLines(results.chunks), results.batch.counts.total);
   return {
-    output: await writeResultFile(bucket, files.output, await describeFile(batch, "output", files.output.bytes, now)),
-    error: await writeResultFile(bucket, files.error, await describeFile(batch, "error", files.error.bytes, now)),
+    output: await writeResultFile(bucket, files.output, await describeFile(results, "output")),
+    error: await writeResultFile(bucket, files.error, await describeFile(results, "error")),
   };
 }
 
-async function writeResultFile(bucket: R2Bucket, ordered: OrderedFile, file: FileRecord): Promise<FileRecord | null> {
+async function writeResultFile(
+  bucket: R2Bucket,
+  ordered: OrderedFile,
+  description: Omit<FileRecord, "bytes">,
+): Promise<FileRecord | null> {
   if (ordered.bytes === 0) return null;
+  const file = { ...description, bytes: ordered.bytes };
   const { readable, writable } = new FixedLengthStream(ordered.bytes);
   const [put, copy] = await Promise.allSettled([
     bucket.put(fileKey(file.id), readable),
@@ -75,17 +81,16 @@ function openSegment(bucket: R2Bucket, { key, offset, length }: Segment): Promis
   return opening;
 }
 
-async function describeFile(batch: BatchRecord, kind: ResultFile, bytes: number, now: Date): Promise<FileRecord> {
+async function describeFile({ batch, createdAt }: Results, kind: ResultFile): Promise<Omit<FileRecord, "bytes">> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${batch.id}:${kind}`));
   const lifeSeconds = batch.outputExpiresAfterSeconds ?? DEFAULT_FILE_LIFE_SECONDS;
   return {
-    id: makeId("file-", now, new Uint8Array(digest, 0, 12)),
+    id: makeId("file-", createdAt, new Uint8Array(digest, 0, 12)),
     tenant: batch.tenant,
     purpose: "batch_output",
     filename: `${batch.id}_${kind}.jsonl`,
-    bytes,
-    createdAt: now,
-    expiresAt: new Date(now.getTime() + lifeSeconds * 1000),
+    createdAt,
+    expiresAt: new Date(createdAt.getTime() + lifeSeconds * 1000),
   };
 }
 

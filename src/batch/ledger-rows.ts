@@ -157,7 +157,10 @@ function reviveFinal({ record, files }: FinalState): FinalState {
 }
 
 function reviveBatch(stored: BatchRecord): BatchRecord {
-  const times = Object.entries(stored.times).map(([name, time]) => [name, time === null ? null : new Date(time)]);
+  const times = Object.entries(stored.times as unknown as Record<string, string | null>).map(([name, time]) => [
+    name,
+    time === null ? null : new Date(time),
+  ]);
   return {
     ...stored,
     createdAt: new Date(stored.createdAt),

@@ -48,10 +48,11 @@ export class LiveBatch {
   #unclaimedInARow = 0;
   #isPublished = false;
 
-  /** @param state as read from `store`, whose other tables are read here. */
-  constructor(store: LedgerStore, state: BatchState, share: Share, now: Date) {
+  /** @param stored as read from `store`, whose other tables are read here. */
+  constructor(store: LedgerStore, stored: BatchState, share: Share) {
+    const now = new Date();
     this.#store = store;
-    this.#state = state;
+    this.#state = stored;
     this.#share = share;
     this.#window = startWindow(share.windowCap);
     this.#ledger = new Ledger(store.readSlices());
@@ -117,7 +118,7 @@ export class LiveBatch {
 
   claim(token: string, now: Date): Claim {
     const dispatch = this.#dispatches.get(token);
-    if (dispatch === undefined || dispatch.phase !== "sent") return { kind: "unknown" };
+    if (dispatch?.phase !== "sent") return { kind: "unknown" };
     return this.#store.transaction(() => {
       this.#unclaimedInARow = 0;
       if (!this.isRunning) {
@@ -192,13 +193,13 @@ export class LiveBatch {
     const endsBy = new Date(now.getTime() + MAX_DRAIN_MS);
     const { record } = this.#state;
     this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
-    for (const dispatch of [...this.#dispatches.values()]) if (dispatch.phase === "sent") this.#drop(dispatch);
+    for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
   }
 
   /** From here on no report is accepted: the tokens are gone. */
   stopWaiting(): void {
     this.#store.transaction(() => {
-      for (const dispatch of [...this.#dispatches.values()]) this.#drop(dispatch);
+      for (const dispatch of this.#dispatches.values()) this.#drop(dispatch);
       this.#writeSlices();
     });
   }
@@ -239,8 +240,8 @@ export class LiveBatch {
       times.push(record.expiresAt.getTime());
       const dueAt = this.#ledger.nextDueAt(now.getTime());
       if (dueAt !== null) times.push(dueAt);
-      if (this.#window.pausedUntil !== null && this.#window.pausedUntil > now)
-        times.push(this.#window.pausedUntil.getTime());
+      const pausedUntil = this.#window.pausedUntil?.getTime() ?? 0;
+      if (pausedUntil > now.getTime()) times.push(pausedUntil);
     } else if (endsBy !== null) {
       times.push(endsBy.getTime());
     }

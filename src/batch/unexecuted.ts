@@ -1,4 +1,5 @@
 /** Gives every line that was never executed its error line, once its batch is cancelled, expired or failed. */
+import type { BatchRecord } from "../domain/batch.ts";
 import type { ClaimedSlice } from "../domain/dispatch.ts";
 import { makeId } from "../domain/ids.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
@@ -13,18 +14,16 @@ import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 
 export interface Unexecuted {
-  readonly bucket: R2Bucket;
-  readonly batchId: string;
-  readonly inputFileId: string;
+  readonly batch: BatchRecord;
   readonly reason: UnexecutedReason;
   readonly slices: readonly ClaimedSlice[];
   readonly now: Date;
 }
 
 /** Stores the error lines chunk by chunk; each is the caller's to settle before the next is made. */
-export async function* writeUnexecutedLines(work: Unexecuted): AsyncIterable<StoredChunk> {
+export async function* writeUnexecutedLines(bucket: R2Bucket, work: Unexecuted): AsyncIterable<StoredChunk> {
   for (const slices of groupNeighbours(work.slices, MAX_READ_BYTES)) {
-    const customIds = await readCustomIds(work, slices);
+    const customIds = await readCustomIds(bucket, work.batch, slices);
     const encoder = new TextEncoder();
     const texts: string[] = [];
     const lines: StoredLine[] = [];
@@ -34,20 +33,24 @@ export async function* writeUnexecutedLines(work: Unexecuted): AsyncIterable<Sto
       texts.push(text);
       lines.push({ line, bytes: encoder.encode(text).length, result: "unexecuted" });
     }
-    const key = chunkKey(work.batchId, crypto.randomUUID());
-    await work.bucket.put(key, texts.join(""));
+    const key = chunkKey(work.batch.id, crypto.randomUUID());
+    await bucket.put(key, texts.join(""));
     yield { key, lines, usage: null };
   }
 }
 
 /** By line number. Empty when the input's bytes are gone: the lines still get their error, without their names. */
-async function readCustomIds(work: Unexecuted, slices: readonly ClaimedSlice[]): Promise<ReadonlyMap<number, string>> {
+async function readCustomIds(
+  bucket: R2Bucket,
+  batch: BatchRecord,
+  slices: readonly ClaimedSlice[],
+): Promise<ReadonlyMap<number, string>> {
   const customIds = new Map<number, string>();
   const first = slices[0];
   const last = slices.at(-1);
   if (first === undefined || last === undefined) return customIds;
   const length = last.byteStart + last.byteLength - first.byteStart;
-  const object = await work.bucket.get(fileKey(work.inputFileId), { range: { offset: first.byteStart, length } });
+  const object = await bucket.get(fileKey(batch.inputFileId), { range: { offset: first.byteStart, length } });
   if (object === null) return customIds;
   const decoder = new TextDecoder();
   let number = first.firstLine;

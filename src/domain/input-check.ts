@@ -50,7 +50,7 @@ export class InputCheck {
 
   addLine(line: ByteLine): void {
     const text = this.#decode(line);
-    if (text !== null && text.trim() === "") {
+    if (text?.trim() === "") {
       this.#blankLines += 1;
       return;
     }

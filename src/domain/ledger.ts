@@ -152,7 +152,8 @@ export class Ledger {
   }
 
   *#claimableSlices(now: number): Iterable<number> {
-    for (const index of [...this.#returned]) if (this.#dueLines(index, now).length > 0) yield index;
+    // A set may be changed while it is gone through: what is handed out leaves it.
+    for (const index of this.#returned) if (this.#dueLines(index, now).length > 0) yield index;
     for (; this.#freshFrom < this.#slices.length; this.#freshFrom += 1) {
       const { progress, token } = this.#at(this.#freshFrom);
       if (progress === "fresh" && token === null) yield this.#freshFrom;

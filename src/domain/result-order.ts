@@ -44,8 +44,7 @@ export function orderResults(
     let offset = 0;
     for (const { line, bytes, file } of chunk.lines) {
       if (file !== null) {
-        if (chunkOf[line] !== NO_CHUNK)
-          throw new Error(`line ${line} has more than one result, or is none of the batch`);
+        if (chunkOf[line] !== NO_CHUNK) throw new Error(`line ${line} has two results, or is none of the batch`);
         chunkOf[line] = keys.length;
         offsetOf[line] = offset;
         bytesOf[line] = bytes;
@@ -72,10 +71,10 @@ class SegmentList implements OrderedFile {
   add(key: string, offset: number, length: number): void {
     const last = this.segments.at(-1);
     this.bytes += length;
-    if (last !== undefined && last.key === key && last.offset + last.length === offset) {
-      this.segments[this.segments.length - 1] = { key, offset: last.offset, length: last.length + length };
-    } else {
+    if (last?.key !== key || last.offset + last.length !== offset) {
       this.segments.push({ key, offset, length });
+      return;
     }
+    this.segments[this.segments.length - 1] = { key, offset: last.offset, length: last.length + length };
   }
 }

@@ -34,8 +34,6 @@ export type RetryDecision =
       readonly kind: "retry";
       /** After now and before the deadline. */
       readonly at: Date;
-      /** The outcome says that the upstream has too much to do: see `isPressure`. */
-      readonly pressure: boolean;
     };
 
 /** Tries of a line that stumbles or meets an outage. */
@@ -73,7 +71,7 @@ export function decideRetry({ outcome, attempt, now, deadline, random }: Finishe
   if (trouble === null || attempt >= CURVES[trouble].maxAttempts) return SETTLE;
   const delaySeconds = delayAfter(trouble, { outcome, attempt, random });
   const at = new Date(now.getTime() + Math.ceil(delaySeconds * 1000));
-  return at < deadline ? { kind: "retry", at, pressure: isPressure(outcome) } : SETTLE;
+  return at < deadline ? { kind: "retry", at } : SETTLE;
 }
 
 /** The upstream has too much to do, or is gone: the dispatch window shrinks on it. */

@@ -7,7 +7,7 @@
 import type { Upstream } from "../config.ts";
 import type { Claim, ClaimedSlice, Orders, Report } from "../domain/dispatch.ts";
 import { noAnswer } from "../domain/outcome.ts";
-import { decideRetry } from "../domain/retry-policy.ts";
+import { decideRetry, isPressure } from "../domain/retry-policy.ts";
 import { logFailure } from "../log.ts";
 import { fileKey } from "../stores/object-keys.ts";
 import { sendLine } from "../upstream/send.ts";
@@ -120,7 +120,7 @@ export class DispatchRun {
     const outcome = await this.#send(line, attempt);
     const now = new Date();
     const decision = decideRetry({ outcome, attempt, now, deadline: this.#batch.expiresAt, random: Math.random() });
-    const feedback = decision.kind === "retry" && decision.pressure ? "pressure" : "fine";
+    const feedback = isPressure(outcome) ? "pressure" : "fine";
     this.#reporter.noteAnswer(feedback);
     this.#gate.observe(feedback, this.#slots, now.getTime());
     if (decision.kind === "settle") {
@@ -201,7 +201,7 @@ export class DispatchRun {
     const orders = await this.#reporter.exchange({
       scope: isWhole ? "whole_slices" : "everything",
       wantedLines,
-      phase: isLeaving ? "leaving" : this.#isTaking ? "working" : "winding_down",
+      phase: isLeaving ? "leaving" : this.#phase,
     });
     if (orders === null) return this.#reporter.isHopeless ? "hopeless" : null;
     if (orders.kind === "unknown") return "unknown";
@@ -220,6 +220,10 @@ export class DispatchRun {
   #wantedLines(): number {
     const held = this.#ready.length + this.#waiting.size;
     return this.#isTaking && !this.#reporter.isFailing && held < this.#slots ? 2 * this.#slots - held : 0;
+  }
+
+  get #phase(): "working" | "winding_down" {
+    return this.#isTaking ? "working" : "winding_down";
   }
 
   get #isTaking(): boolean {

@@ -71,7 +71,7 @@ export class FinishedLines {
       if (slice.unfinished === 0) this.#slices.delete(index);
     }
     if (lines.length === 0) return null;
-    lines.sort((a, b) => (a.result === b.result ? a.line - b.line : a.result === "completed" ? -1 : 1));
+    lines.sort((a, b) => a.result.localeCompare(b.result) || a.line - b.line);
     const bytes = concatenate(lines.map(({ text }) => text));
     this.#bytes -= bytes.length;
     const usage = lines.reduce<Usage | null>((sum, line) => addUsage(sum, line.usage), null);

@@ -14,12 +14,12 @@ export interface BatchQuery {
   readonly after: BatchRecord | null;
 }
 
-const COLUMNS = `id, tenant, status, endpoint, input_file_id, completion_window, upstream, model, metadata, errors, usage,
+export const BATCH_COLUMNS = `id, tenant, status, endpoint, input_file_id, completion_window, upstream, model, metadata, errors, usage,
   output_file_id, error_file_id, output_expires_after_seconds, total, completed, failed, created_at, expires_at,
   in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`;
 
 /** Spelled as in schema.sql, so that the partial indexes serve. */
-const LIVE = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')";
+export const LIVE_BATCH = "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')";
 
 /** Writes the copy of a batch. Repeating it changes nothing; a final status stays, with all that goes with it. */
 export async function saveBatch(db: D1Database, batch: BatchRecord): Promise<void> {
@@ -36,7 +36,7 @@ export async function finalizeBatch(db: D1Database, batch: BatchRecord, files: r
 
 export async function findBatch(db: D1Database, tenant: string, id: string): Promise<BatchRecord | null> {
   const row = await db
-    .prepare(`SELECT ${COLUMNS} FROM batches WHERE id = ?1 AND tenant = ?2`)
+    .prepare(`SELECT ${BATCH_COLUMNS} FROM batches WHERE id = ?1 AND tenant = ?2`)
     .bind(id, tenant)
     .first<BatchRow>();
   return row === null ? null : fromBatchRow(row);
@@ -46,7 +46,7 @@ export async function findBatch(db: D1Database, tenant: string, id: string): Pro
 export async function listBatches(db: D1Database, query: BatchQuery): Promise<BatchRecord[]> {
   const { results } = await db
     .prepare(
-      `SELECT ${COLUMNS} FROM batches
+      `SELECT ${BATCH_COLUMNS} FROM batches
        WHERE tenant = ?1 AND (?3 IS NULL OR (created_at, id) < (?3, ?4))
        ORDER BY created_at DESC, id DESC LIMIT ?2`,
     )
@@ -58,7 +58,7 @@ export async function listBatches(db: D1Database, query: BatchQuery): Promise<Ba
 /** Over all tenants: they share the upstream. */
 export async function countLiveBatches(db: D1Database, upstream: string): Promise<number> {
   const count = await db
-    .prepare(`SELECT COUNT(*) AS live FROM batches WHERE upstream = ?1 AND ${LIVE}`)
+    .prepare(`SELECT COUNT(*) AS live FROM batches WHERE upstream = ?1 AND ${LIVE_BATCH}`)
     .bind(upstream)
     .first<number>("live");
   return count ?? 0;
@@ -69,7 +69,7 @@ export async function isInputHeld(db: D1Database, fileId: string, exceptBatchId 
   const row = await db
     .prepare(
       `SELECT 1 FROM batches
-       WHERE input_file_id = ?1 AND id <> ?2 AND ${LIVE}
+       WHERE input_file_id = ?1 AND id <> ?2 AND ${LIVE_BATCH}
          AND tenant = (SELECT files.tenant FROM files WHERE files.id = ?1)
        LIMIT 1`,
     )
@@ -84,7 +84,7 @@ const FINAL = `status IN (${FINAL_STATUSES.map((status) => `'${status}'`).join("
 function prepareSave(db: D1Database, batch: BatchRecord): D1PreparedStatement {
   return db
     .prepare(
-      `INSERT INTO batches (${COLUMNS})
+      `INSERT INTO batches (${BATCH_COLUMNS})
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
        ON CONFLICT (id) DO UPDATE SET
          status = excluded.status, model = excluded.model, errors = excluded.errors, usage = excluded.usage,

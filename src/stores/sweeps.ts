@@ -1,0 +1,88 @@
+/**
+ * What the sweep asks D1: which files may go, which objects of R2 nobody owns, which batches still live, and
+ * where the last run stopped. Every question is bounded by a limit.
+ */
+import type { BatchRecord } from "../domain/batch.ts";
+import { BATCH_COLUMNS, LIVE_BATCH } from "./batches.ts";
+import { type BatchRow, fromBatchRow } from "./batch-row.ts";
+
+/** D1 binds at most 100 parameters (developers.cloudflare.com/d1/platform/limits). */
+export const MAX_IDS_PER_QUERY = 100;
+
+const NOT_HELD = `NOT EXISTS (
+  SELECT 1 FROM batches WHERE input_file_id = files.id AND batches.tenant = files.tenant AND ${LIVE_BATCH})`;
+
+/** Ids of files that have expired or were deleted, and that no live batch reads. */
+export async function listRemovableFiles(db: D1Database, now: Date, limit: number): Promise<string[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT id FROM files WHERE expires_at <= ?1 AND ${NOT_HELD}
+       UNION SELECT id FROM files WHERE deleted_at IS NOT NULL AND ${NOT_HELD}
+       LIMIT ?2`,
+    )
+    .bind(now.getTime(), limit)
+    .all<{ id: string }>();
+  return results.map(({ id }) => id);
+}
+
+/** Hides them first: a crash in the middle leaves a file that nobody sees and the next run removes. */
+export async function hideFiles(db: D1Database, ids: readonly string[], now: Date): Promise<void> {
+  await db
+    .prepare(`UPDATE files SET deleted_at = ?1 WHERE deleted_at IS NULL AND id IN (${placeholders(ids, 2)})`)
+    .bind(now.getTime(), ...ids)
+    .run();
+}
+
+export async function deleteFileRows(db: D1Database, ids: readonly string[]): Promise<void> {
+  await db
+    .prepare(`DELETE FROM files WHERE id IN (${placeholders(ids, 1)})`)
+    .bind(...ids)
+    .run();
+}
+
+/** Which of these files have a row, whatever its state. */
+export async function findKnownFiles(db: D1Database, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  const { results } = await db
+    .prepare(`SELECT id FROM files WHERE id IN (${placeholders(ids, 1)})`)
+    .bind(...ids)
+    .all<{ id: string }>();
+  return new Set(results.map(({ id }) => id));
+}
+
+/** Which of these batches are live. */
+export async function findLiveBatches(db: D1Database, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  const { results } = await db
+    .prepare(`SELECT id FROM batches WHERE ${LIVE_BATCH} AND id IN (${placeholders(ids, 1)})`)
+    .bind(...ids)
+    .all<{ id: string }>();
+  return new Set(results.map(({ id }) => id));
+}
+
+/** Live batches of all tenants behind `after`, by id, which is by creation time. */
+export async function listLiveBatches(db: D1Database, after: string, limit: number): Promise<BatchRecord[]> {
+  const { results } = await db
+    .prepare(`SELECT ${BATCH_COLUMNS} FROM batches WHERE ${LIVE_BATCH} AND id > ?1 ORDER BY id LIMIT ?2`)
+    .bind(after, limit)
+    .all<BatchRow>();
+  return results.map(fromBatchRow);
+}
+
+/** Where the last run of this part of the sweep stopped; empty: at the end. */
+export async function readCursor(db: D1Database, name: string): Promise<string> {
+  return (
+    (await db.prepare("SELECT position FROM sweep_cursors WHERE name = ?1").bind(name).first<string>("position")) ?? ""
+  );
+}
+
+export async function writeCursor(db: D1Database, name: string, position: string): Promise<void> {
+  await db
+    .prepare(
+      "INSERT INTO sweep_cursors (name, position) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET position = ?2",
+    )
+    .bind(name, position)
+    .run();
+}
+
+function placeholders(ids: readonly string[], first: number): string {
+  return ids.map((_, index) => `?${first + index}`).join(", ");
+}

@@ -1,0 +1,125 @@
+/**
+ * What the cron trigger does: removes files whose time is over and objects that nobody owns, and wakes batches
+ * that went silent. Each part is bounded per run, goes on where the last run stopped, and may be repeated.
+ *
+ * Parts of unfinished uploads are not here: R2 drops them after seven days
+ * (developers.cloudflare.com/r2/objects/multipart-objects), and a Worker cannot list them.
+ */
+import { logEvent, logFailure } from "../log.ts";
+import { batchOfChunkKey, CHUNKS_PREFIX, FILES_PREFIX, fileKey, fileOfKey } from "../stores/object-keys.ts";
+import { openDatabase } from "../stores/schema.ts";
+import {
+  deleteFileRows,
+  findKnownFiles,
+  findLiveBatches,
+  hideFiles,
+  listLiveBatches,
+  listRemovableFiles,
+  MAX_IDS_PER_QUERY,
+  readCursor,
+  writeCursor,
+} from "../stores/sweeps.ts";
+
+/** A tenth of D1's parameters stays free for what else a statement binds. */
+const FILES_PER_STEP = MAX_IDS_PER_QUERY - 10;
+const MAX_FILE_STEPS = 10;
+const OBJECTS_PER_RUN = 1000;
+const BATCHES_PER_RUN = 50;
+/** An object may be older than its row by the length of an upload, a chunk younger than its batch's end. */
+const ORPHAN_AGE_MS = 24 * 60 * 60 * 1000;
+
+export interface SweepCounts {
+  readonly filesRemoved: number;
+  readonly orphansRemoved: number;
+  readonly batchesWoken: number;
+}
+
+interface ObjectKind {
+  readonly prefix: string;
+  /** Those of the keys that nobody owns. At most MAX_IDS_PER_QUERY keys. */
+  readonly findOrphans: (db: D1Database, keys: readonly string[]) => Promise<string[]>;
+}
+
+const FILE_OBJECTS: ObjectKind = { prefix: FILES_PREFIX, findOrphans: findUnknownFiles };
+const CHUNKS: ObjectKind = { prefix: CHUNKS_PREFIX, findOrphans: findDeadChunks };
+
+/** Never throws: a part that fails is logged and does not keep the others from their work. */
+export async function sweep(env: Env, now: Date): Promise<SweepCounts> {
+  const startedAt = Date.now();
+  const counts = {
+    filesRemoved: await attempt("files", () => removeFiles(env, now)),
+    orphansRemoved:
+      (await attempt("file objects", () => removeOrphans(env, now, FILE_OBJECTS))) +
+      (await attempt("chunks", () => removeOrphans(env, now, CHUNKS))),
+    batchesWoken: await attempt("batches", () => wakeBatches(env)),
+  };
+  logEvent("sweep", { ...counts, ms: Date.now() - startedAt });
+  return counts;
+}
+
+async function attempt(part: string, work: () => Promise<number>): Promise<number> {
+  try {
+    return await work();
+  } catch (error) {
+    logFailure("sweep_failed", { part }, error);
+    return 0;
+  }
+}
+
+/** Row hidden, bytes deleted, row deleted: in this order, so that nothing is visible without its bytes. */
+async function removeFiles(env: Env, now: Date): Promise<number> {
+  const db = await openDatabase(env.DB);
+  let removed = 0;
+  for (let step = 0; step < MAX_FILE_STEPS; step += 1) {
+    const ids = await listRemovableFiles(db, now, FILES_PER_STEP);
+    if (ids.length === 0) break;
+    await hideFiles(db, ids, now);
+    await env.BUCKET.delete(ids.map(fileKey));
+    await deleteFileRows(db, ids);
+    removed += ids.length;
+  }
+  return removed;
+}
+
+/** Looks at one page of the bucket, from where the last run stopped. */
+async function removeOrphans(env: Env, now: Date, { prefix, findOrphans }: ObjectKind): Promise<number> {
+  const db = await openDatabase(env.DB);
+  const startAfter = await readCursor(db, prefix);
+  const page = await env.BUCKET.list({ prefix, limit: OBJECTS_PER_RUN, ...(startAfter === "" ? {} : { startAfter }) });
+  const old = page.objects.filter(({ uploaded }) => now.getTime() - uploaded.getTime() > ORPHAN_AGE_MS);
+  let removed = 0;
+  for (let from = 0; from < old.length; from += MAX_IDS_PER_QUERY) {
+    const orphans = await findOrphans(
+      db,
+      old.slice(from, from + MAX_IDS_PER_QUERY).map(({ key }) => key),
+    );
+    if (orphans.length > 0) await env.BUCKET.delete(orphans);
+    removed += orphans.length;
+  }
+  await writeCursor(db, prefix, page.truncated ? (page.objects.at(-1)?.key ?? "") : "");
+  return removed;
+}
+
+async function findUnknownFiles(db: D1Database, keys: readonly string[]): Promise<string[]> {
+  const known = await findKnownFiles(db, keys.map(fileOfKey));
+  return keys.filter((key) => !known.has(fileOfKey(key)));
+}
+
+async function findDeadChunks(db: D1Database, keys: readonly string[]): Promise<string[]> {
+  const live = await findLiveBatches(db, [...new Set(keys.map(batchOfChunkKey))]);
+  return keys.filter((key) => !live.has(batchOfChunkKey(key)));
+}
+
+/** A coordinator that is at work notices nothing; one that went silent goes on; one that is gone settles its row. */
+async function wakeBatches(env: Env): Promise<number> {
+  const db = await openDatabase(env.DB);
+  const batches = await listLiveBatches(db, await readCursor(db, "batches"), BATCHES_PER_RUN);
+  for (const batch of batches) {
+    await attempt(batch.id, async () => {
+      await env.COORDINATORS.getByName(batch.id).wake(batch);
+      return 1;
+    });
+  }
+  await writeCursor(db, "batches", batches.length < BATCHES_PER_RUN ? "" : (batches.at(-1)?.id ?? ""));
+  return batches.length;
+}
