@@ -48,6 +48,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   /** Steps that failed in a row, and the time before which none is tried again. */
   #failures = 0;
   #restUntil = 0;
+  /** What D1's copy says of status and counts, and since when. */
+  #published = "";
   #publishedAt = 0;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -147,10 +149,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     if (live.state.ending === null && live.record.expiresAt <= new Date()) live.endEarly("expired", new Date());
     if (live.state.ending === null && live.record.status === "validating") await this.#validate(live);
     live.lapse(new Date());
-    if (live.isRunning) {
-      await this.#publishProgress(live);
-      await this.#sendDispatches(live);
-    }
+    await this.#publishProgress(live);
+    if (live.isRunning) await this.#sendDispatches(live);
     if (live.isDrained(new Date())) await this.#finalize(live);
     const { final } = live.state;
     if (final !== null) await this.#conclude(live, final);
@@ -166,13 +166,18 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     logStatus(live.record, { validationMs: Date.now() - startedAt });
   }
 
-  /** Writes D1's copy when it is old, and learns how many batches share the upstream. */
+  /** Writes D1's copy on a change of status, else when it is old, and learns how many batches share the upstream. */
   async #publishProgress(live: LiveBatch): Promise<void> {
-    if (Date.now() < this.#publishedAt + PUBLISH_EVERY_MS) return;
-    this.#publishedAt = Date.now();
+    const { record, state, isRunning } = live;
+    const progress = `${record.status} ${record.counts.completed} ${record.counts.failed}`;
+    const isNewStatus = !this.#published.startsWith(`${record.status} `);
+    const isOld = Date.now() >= this.#publishedAt + PUBLISH_EVERY_MS;
+    if (state.final !== null || !(isNewStatus || (isRunning && isOld))) return;
     const db = await openDatabase(this.env.DB);
-    await saveBatch(db, live.record);
-    live.share = this.#shareAmong(live.record, await countLiveBatches(db, live.record.upstream));
+    if (progress !== this.#published) await saveBatch(db, record);
+    if (isRunning) live.share = this.#shareAmong(record, await countLiveBatches(db, record.upstream));
+    this.#published = progress;
+    this.#publishedAt = Date.now();
   }
 
   async #sendDispatches(live: LiveBatch): Promise<void> {
