@@ -154,6 +154,8 @@ interface ModelLine {
 
 /** A ledger beside the plainest account of the same lines. */
 class Comparison {
+  /** Where the two disagreed. */
+  readonly breaches: string[] = [];
   readonly #states: SliceState[];
   readonly #model: ModelLine[];
   #ledger: Ledger;
@@ -191,30 +193,7 @@ class Comparison {
       case "reload":
         this.#reload();
     }
-    this.compare();
-  }
-
-  compare(): void {
-    const pending = this.#model.filter(({ settled }) => !settled);
-    const free = pending.filter(({ slice }) => this.#holderOf(slice) === null);
-    const waiting = free.map(({ dueAt }) => dueAt).filter((dueAt) => dueAt > this.#now);
-    expect({
-      total: this.#ledger.totalLines,
-      unsettled: this.#ledger.unsettledLines,
-      open: this.#ledger.openLines,
-      openOf: TOKENS.map((name) => this.#ledger.openLinesOf(name)),
-      claimable: this.#ledger.claimableLines(this.#now),
-      nextDueAt: this.#ledger.nextDueAt(this.#now),
-      unsettledLines: this.#ledger.unsettledSlices().flatMap((slice) => slice.lines.map(({ line }) => line)),
-    }).toEqual({
-      total: this.#model.length,
-      unsettled: pending.length,
-      open: pending.filter(({ holder }) => holder !== null).length,
-      openOf: TOKENS.map((name) => pending.filter(({ holder }) => holder === name).length),
-      claimable: free.length - waiting.length,
-      nextDueAt: waiting.length === 0 ? null : Math.min(...waiting),
-      unsettledLines: [...this.#model.keys()].filter((line) => this.#model[line]?.settled === false),
-    });
+    this.#compare();
   }
 
   /** Whatever went before: everything is taken back, claimed by one, settled, and nothing is left. */
@@ -222,37 +201,54 @@ class Comparison {
     for (const name of TOKENS) this.run({ kind: "release", token: name });
     this.run({ kind: "wait", delay: 1_000_000 });
     this.run({ kind: "claim", token: "a", wanted: this.#model.length });
-    const unsettled = [...this.#model.keys()].filter((line) => this.#model[line]?.settled === false);
-    expect(this.#ledger.settle("a", completed(...unsettled))).toEqual(unsettled.map(() => true));
-    expect([this.#ledger.unsettledLines, this.#ledger.openLines]).toEqual([0, 0]);
+    this.run({ kind: "settle", token: "a", lines: [...this.#model.keys()] });
+    this.#agree("lines left", this.#ledger.unsettledLines, 0);
+  }
+
+  #compare(): void {
+    const pending = this.#model.filter(({ settled }) => !settled);
+    const free = pending.filter(({ slice }) => this.#holderOf(slice) === null);
+    const waiting = free.map(({ dueAt }) => dueAt).filter((dueAt) => dueAt > this.#now);
+    const ledger = this.#ledger;
+    this.#agree("total", ledger.totalLines, this.#model.length);
+    this.#agree("unsettled", ledger.unsettledLines, pending.length);
+    this.#agree("open", ledger.openLines, pending.filter(({ holder }) => holder !== null).length);
+    for (const name of TOKENS) {
+      this.#agree(`open of ${name}`, ledger.openLinesOf(name), pending.filter(({ holder }) => holder === name).length);
+    }
+    this.#agree("claimable", ledger.claimableLines(this.#now), free.length - waiting.length);
+    this.#agree("next due", ledger.nextDueAt(this.#now), waiting.length === 0 ? null : Math.min(...waiting));
+    this.#agree(
+      "unsettled lines",
+      ledger.unsettledSlices().flatMap((slice) => slice.lines.map(({ line }) => line)),
+      [...this.#model.keys()].filter((line) => this.#model[line]?.settled === false),
+    );
   }
 
   #claim(name: Token, wanted: number): void {
-    const claimed = this.#ledger.claim(name, wanted, this.#now);
     let handedOut = 0;
-    for (const slice of claimed) {
-      expect(handedOut).toBeLessThan(wanted);
-      expect(this.#holderOf(slice.index)).toBeNull();
-      for (const { line, attempts } of slice.lines) {
+    for (const { index, lines: claimed } of this.#ledger.claim(name, wanted, this.#now)) {
+      this.#agree("claims no more than wanted", handedOut < wanted, true);
+      this.#agree(`slice ${index} is with`, this.#holderOf(index), null);
+      for (const { line, attempts } of claimed) {
         const known = this.#at(line);
-        expect(known).toMatchObject({ slice: slice.index, settled: false, holder: null, attempts });
-        expect(known.dueAt).toBeLessThanOrEqual(this.#now);
+        this.#agree(`line ${line}`, [index, attempts], [known.slice, known.attempts]);
+        this.#agree(`line ${line} may run`, !known.settled && known.dueAt <= this.#now, true);
       }
-      for (const { line } of slice.lines) this.#at(line).holder = name;
-      handedOut += slice.lines.length;
+      for (const { line } of claimed) this.#at(line).holder = name;
+      handedOut += claimed.length;
     }
-    if (handedOut < wanted) expect(this.#ledger.claimableLines(this.#now)).toBe(0);
+    if (handedOut < wanted) this.#agree("left over", this.#ledger.claimableLines(this.#now), 0);
   }
 
   #settle(name: Token, numbers: readonly number[]): void {
     const expected = numbers.map((number) => {
       const line = this.#model[number];
       if (line?.holder !== name) return false;
-      line.holder = null;
-      line.settled = true;
+      Object.assign(line, { holder: null, settled: true });
       return true;
     });
-    expect(this.#ledger.settle(name, completed(...numbers))).toEqual(expected);
+    this.#agree("accepted", this.#ledger.settle(name, completed(...numbers)), expected);
   }
 
   #giveBack({ token: name, lines: numbers, delay: wait }: Extract<Command, { kind: "give_back" }>): void {
@@ -284,6 +280,11 @@ class Comparison {
     for (const line of this.#model) if (!line.settled) line.holder = holders[line.slice] ?? null;
   }
 
+  #agree(what: string, actual: unknown, expected: unknown): void {
+    const [left, right] = [JSON.stringify(actual), JSON.stringify(expected)];
+    if (left !== right) this.breaches.push(`${what}: ${left} instead of ${right}`);
+  }
+
   #holderOf(slice: number): Token | null {
     return this.#model.find((line) => line.slice === slice && line.holder !== null)?.holder ?? null;
   }
@@ -304,6 +305,7 @@ test("agrees with a plain account of its lines, whatever is done to it, and alwa
         const comparison = new Comparison(lineCounts);
         for (const step of commands) comparison.run(step);
         comparison.finish();
+        expect(comparison.breaches).toEqual([]);
       },
     ),
     { numRuns: 500 },
