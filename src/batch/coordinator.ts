@@ -16,7 +16,7 @@ import { countLiveBatches, finalizeBatch, saveBatch } from "../stores/batches.ts
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
-import type { FinalState } from "./ledger-rows.ts";
+import type { Ending, FinalState } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch, type Share } from "./live-batch.ts";
 import { writeUnexecutedLines } from "./unexecuted.ts";
@@ -97,20 +97,22 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async claim(token: string): Promise<Claim> {
-    return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
+    return this.#change((live) => live.claim(token, new Date())) ?? { kind: "unknown" };
   }
 
   async report(report: Report): Promise<Orders> {
+    const orders = this.#change((live) => live.report(report, new Date()));
     const live = this.#load();
-    if (live === null) return { kind: "unknown" };
-    const orders = live.report(report, new Date());
+    if (orders === null || live === null) return { kind: "unknown" };
     const needsWork = live.state.ending !== null || live.isStarved(new Date());
     this.#wakeAt(needsWork ? Date.now() : this.#nextWakeAt(live));
     return orders;
   }
 
   async deadLettered(token: string): Promise<void> {
-    this.#load()?.forgetDispatches([token]);
+    const live = this.#load();
+    if (live === null) return;
+    live.forgetDispatches([token]);
     this.#restUntil = Math.max(this.#restUntil, Date.now() + MIN_REST_MS);
     this.#wakeAt(this.#restUntil);
   }
@@ -197,20 +199,20 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   /** Every line that was not executed gets its error line; then the files are written. */
   async #finalize(live: LiveBatch): Promise<void> {
     live.stopWaiting();
-    const { record, state } = live;
-    const { ending } = state;
+    const { record } = live;
+    const { ending } = live.state;
     if (ending === null) return;
-    const now = new Date();
     if (ending !== "completed") {
-      const unexecuted = { batch: record, reason: UNEXECUTED_REASONS[ending], slices: live.unsettledSlices(), now };
+      const unexecuted = {
+        batch: record,
+        reason: UNEXECUTED_REASONS[ending],
+        slices: live.unsettledSlices(),
+        now: new Date(),
+      };
       for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
     }
-    const createdAt = record.times.finalizingAt ?? state.endsBy ?? now;
-    const { output, error } = await writeResultFiles(this.env.BUCKET, {
-      batch: record,
-      chunks: live.chunks(),
-      createdAt,
-    });
+    const results = { batch: record, chunks: live.chunks(), createdAt: endOf(record, ending) };
+    const { output, error } = await writeResultFiles(this.env.BUCKET, results);
     const errors = ending === "failed" ? [lostInput(record)] : null;
     const fileIds = { outputFileId: output?.id ?? null, errorFileId: error?.id ?? null };
     live.planFinal({
@@ -241,6 +243,17 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     return this.#live;
   }
 
+  /** A change that was cut off is forgotten: what the tables say is read again. */
+  #change<Value>(work: (live: LiveBatch) => Value): Value | null {
+    const live = this.#load();
+    try {
+      return live === null ? null : work(live);
+    } catch (error) {
+      this.#live = undefined;
+      throw error;
+    }
+  }
+
   /** Batches on one upstream share what it may have in flight. One that is gone from the settings gets little. */
   #shareAmong({ upstream }: BatchRecord, liveBatches: number): Share {
     const { upstreams, linesPerInvocation } = settingsOf(this.env);
@@ -262,6 +275,12 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     this.#alarmAt = at;
     void this.ctx.storage.setAlarm(at);
   }
+}
+
+/** When its files count as created. Their ids follow from it: it must be the same whenever the step is repeated. */
+function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Date {
+  if (ending === "expired") return expiresAt;
+  return times.finalizingAt ?? times.cancellingAt ?? times.inProgressAt ?? createdAt;
 }
 
 function lostInput({ inputFileId }: BatchRecord): LineProblem {
