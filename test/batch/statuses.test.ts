@@ -220,6 +220,7 @@ describe.each([
     const batch = await StillBatch.launch({ lines: 120 });
     await end(batch);
     const row = await batch.row();
+    expect((await batch.file(row?.errorFileId))?.createdAt).toEqual(new Date());
     expect(row).toMatchObject({ status, outputFileId: null, counts: { total: 120, completed: 0, failed: 0 } });
     expect(await batch.readLines(row?.errorFileId)).toEqual(
       Array.from({ length: 120 }, (_, line) => ({

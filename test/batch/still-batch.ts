@@ -54,6 +54,8 @@ export interface StillOptions {
   readonly upstream: string;
   readonly sealedKey: string | null;
   readonly windowSeconds: number;
+  /** Variables in place of the deployment's, until the object is evicted. */
+  readonly settings: Readonly<Record<string, string>>;
   /** Another batch, whose tenant and file this one shares. */
   readonly beside: StillBatch | null;
 }
@@ -109,6 +111,7 @@ export class StillBatch {
   /** Started, and not looked at yet. */
   static async start(options: Partial<StillOptions> = {}): Promise<StillBatch> {
     const batch = await StillBatch.prepare(options);
+    if (options.settings !== undefined) await batch.setSettings(options.settings);
     await batch.begin();
     return batch;
   }
@@ -123,6 +126,12 @@ export class StillBatch {
   /** The same with another order. */
   with(change: Partial<BatchRecord>): StillBatch {
     return new StillBatch({ ...this.order, ...change }, this.#sealedKey);
+  }
+
+  async setSettings(settings: Readonly<Record<string, string>>): Promise<void> {
+    await runInDurableObject(this.stub, (instance) => {
+      Reflect.set(instance, "env", { ...(Reflect.get(instance, "env") as Env), ...settings });
+    });
   }
 
   async begin(): Promise<void> {
