@@ -1,0 +1,254 @@
+import { env } from "cloudflare:workers";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
+import type { FileRecord } from "../../src/domain/file.ts";
+import {
+  countLiveBatches,
+  finalizeBatch,
+  findBatch,
+  isInputHeld,
+  listBatches,
+  saveBatch,
+} from "../../src/stores/batches.ts";
+import { findFile, hideFile, insertFile, removeFile } from "../../src/stores/files.ts";
+import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
+import { probeStores } from "../../src/stores/probe.ts";
+import { openDatabase } from "../../src/stores/schema.ts";
+import { openSealedKey, sealKey } from "../../src/stores/sealed-key.ts";
+
+const now = new Date("2026-11-22T03:00:00Z");
+const db = env.DB;
+
+beforeAll(async () => {
+  await openDatabase(db);
+});
+
+function makeBatch(changes: Partial<BatchRecord> = {}): BatchRecord {
+  return {
+    id: `batch_${crypto.randomUUID()}`,
+    tenant: "org-a",
+    status: "validating",
+    endpoint: "/v1/embeddings",
+    inputFileId: "file-1",
+    completionWindow: "24h",
+    upstream: "echo",
+    model: null,
+    metadata: null,
+    errors: null,
+    usage: null,
+    outputFileId: null,
+    errorFileId: null,
+    outputExpiresAfterSeconds: null,
+    counts: { total: 0, completed: 0, failed: 0 },
+    createdAt: now,
+    expiresAt: new Date(now.getTime() + 86_400_000),
+    times: NO_TIMES,
+    ...changes,
+  };
+}
+
+function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
+  return {
+    id: `file-${crypto.randomUUID()}`,
+    tenant: "org-a",
+    purpose: "batch_output",
+    filename: "batch_1_output.jsonl",
+    bytes: 10,
+    createdAt: now,
+    expiresAt: null,
+    ...changes,
+  };
+}
+
+describe("batches", () => {
+  it("are found as they were saved, by their own tenant only", async () => {
+    const batch = makeBatch({
+      status: "completed",
+      model: "m",
+      metadata: { "a.b": "ü", __proto__x: "" },
+      errors: [{ code: "c", message: "m", param: null, line: 7 }],
+      usage: { inputTokens: 1, cachedTokens: 2, outputTokens: 3, reasoningTokens: 4, totalTokens: 5 },
+      outputFileId: "file-o",
+      errorFileId: "file-e",
+      outputExpiresAfterSeconds: 3600,
+      counts: { total: 3, completed: 2, failed: 1 },
+      times: {
+        inProgressAt: new Date(1),
+        finalizingAt: new Date(2),
+        completedAt: new Date(3),
+        failedAt: new Date(4),
+        expiredAt: new Date(5),
+        cancellingAt: new Date(6),
+        cancelledAt: new Date(7),
+      },
+    });
+    await saveBatch(db, batch);
+    expect(await findBatch(db, "org-a", batch.id)).toEqual(batch);
+    expect(await findBatch(db, "org-b", batch.id)).toBeNull();
+  });
+
+  it.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
+    const saved = makeBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
+    await saveBatch(db, saved);
+    const next = { ...saved, status: "in_progress", counts: { total: 5, completed: 2, failed: 1 } } as const;
+    await saveBatch(db, next);
+    expect(await findBatch(db, "org-a", saved.id)).toEqual(isFinal(status) ? saved : next);
+  });
+
+  it("never change their tenant", async () => {
+    const batch = makeBatch();
+    await saveBatch(db, batch);
+    await saveBatch(db, { ...batch, tenant: "org-b", status: "failed" });
+    expect(await findBatch(db, "org-a", batch.id)).toEqual(batch);
+    expect(await findBatch(db, "org-b", batch.id)).toBeNull();
+  });
+
+  it("become final together with their files, and only once", async () => {
+    const output = makeOutput();
+    const batch = makeBatch({ status: "finalizing" });
+    const completed = makeBatch({ ...batch, status: "completed", outputFileId: output.id });
+    await saveBatch(db, batch);
+    await finalizeBatch(db, completed, [output]);
+    expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
+    expect(await findFile(db, { ...output, now })).toEqual(output);
+    await removeFile(db, env.BUCKET, output.id);
+    await finalizeBatch(db, { ...completed, outputFileId: "file-other" }, [output]);
+    expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
+    expect(await findFile(db, { ...output, now })).toBeNull();
+  });
+
+  it("are finalized anew when the first try did not get that far", async () => {
+    const early = makeOutput({ bytes: 1 });
+    const final = { ...early, bytes: 2 };
+    const batch = makeBatch({ status: "finalizing" });
+    await finalizeBatch(db, batch, [early]);
+    await finalizeBatch(db, { ...batch, status: "completed" }, [final]);
+    expect(await findFile(db, { ...early, now })).toEqual(final);
+  });
+
+  it("are listed newest first, page by page, ties broken by the id", async () => {
+    const tenant = "org-listing";
+    const batches = [3, 2, 2, 2, 1].map((second, index) =>
+      makeBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
+    );
+    for (const batch of batches.toReversed()) await saveBatch(db, batch);
+    const seen: BatchRecord[] = [];
+    for (let after: BatchRecord | null = null; ;) {
+      const page: BatchRecord[] = await listBatches(db, { tenant, limit: 2, after });
+      seen.push(...page);
+      after = page.at(-1) ?? null;
+      if (after === null) break;
+    }
+    expect(seen).toEqual(batches);
+    expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual([]);
+  });
+
+  it("count for their upstream while they live", async () => {
+    const upstream = "counted";
+    for (const status of BATCH_STATUSES) await saveBatch(db, makeBatch({ status, upstream, tenant: `org-${status}` }));
+    expect(await countLiveBatches(db, upstream)).toBe(BATCH_STATUSES.filter((status) => !isFinal(status)).length);
+    expect(await countLiveBatches(db, "idle")).toBe(0);
+  });
+
+  it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
+    const input = makeOutput({ purpose: "batch" });
+    const batch = makeBatch({ status, inputFileId: input.id });
+    await insertFile(db, input);
+    await saveBatch(db, batch);
+    expect(await isInputHeld(db, input.id)).toBe(!isFinal(status));
+    expect(await isInputHeld(db, input.id, batch.id)).toBe(false);
+    await saveBatch(db, makeBatch({ inputFileId: input.id }));
+    expect(await isInputHeld(db, input.id, batch.id)).toBe(true);
+  });
+
+  it("hold no file of another tenant", async () => {
+    const input = makeOutput({ purpose: "batch", tenant: "org-owner" });
+    await insertFile(db, input);
+    await saveBatch(db, makeBatch({ tenant: "org-stranger", inputFileId: input.id }));
+    expect(await isInputHeld(db, input.id)).toBe(false);
+    await hideFile(db, { ...input, now });
+    await saveBatch(db, makeBatch({ tenant: "org-owner", inputFileId: input.id }));
+    expect(await isInputHeld(db, input.id)).toBe(true);
+  });
+});
+
+describe("the schema", () => {
+  it("is applied once, however many ask at once", async () => {
+    const database = spyOn(makeDatabase());
+    const opened = await Promise.all([1, 2, 3].map(() => openDatabase(database.db)));
+    expect(opened).toEqual([database.db, database.db, database.db]);
+    await openDatabase(database.db);
+    expect(database.batch).toHaveBeenCalledTimes(1);
+  });
+
+  it("is tried again after a failure", async () => {
+    const database = spyOn(makeDatabase());
+    database.batch.mockRejectedValueOnce(new Error("D1 is away"));
+    const [first, second] = await Promise.allSettled([openDatabase(database.db), openDatabase(database.db)]);
+    expect([first.status, second.status]).toEqual(["rejected", "rejected"]);
+    await expect(openDatabase(database.db)).resolves.toBe(database.db);
+    expect(database.batch).toHaveBeenCalledTimes(2);
+  });
+
+  it("lets its partial indexes serve the questions about live batches", async () => {
+    const statuses: BatchStatus[] = ["validating", "in_progress", "finalizing", "cancelling"];
+    const list = statuses.map((status) => `'${status}'`).join(", ");
+    const plan = await db
+      .prepare(`EXPLAIN QUERY PLAN SELECT 1 FROM batches WHERE input_file_id = 'x' AND status IN (${list})`)
+      .all<{ detail: string }>();
+    expect(plan.results.map((step) => step.detail).join()).toContain("batches_live_by_file");
+  });
+});
+
+describe("a sealed key", () => {
+  const secret = "a-secret-of-more-than-thirty-two-characters";
+
+  it("opens for its own batch", async () => {
+    const sealed = await sealKey(secret, "batch_1", "sk-provider-ü");
+    expect(sealed).not.toContain("sk-provider");
+    expect(await openSealedKey(secret, "batch_1", sealed)).toBe("sk-provider-ü");
+  });
+
+  it("never looks the same twice", async () => {
+    expect(await sealKey(secret, "batch_1", "sk")).not.toBe(await sealKey(secret, "batch_1", "sk"));
+  });
+
+  it.each([
+    ["for another batch", secret, "batch_2"],
+    ["under another secret", `${secret}!`, "batch_1"],
+  ])("does not open %s", async (_, key, batchId) => {
+    const sealed = await sealKey(secret, "batch_1", "sk");
+    await expect(openSealedKey(key, batchId, sealed)).rejects.toThrow(/Decryption failed/);
+  });
+
+  it("does not open when it was changed", async () => {
+    const bytes = Uint8Array.fromBase64(await sealKey(secret, "batch_1", "sk"));
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+    await expect(openSealedKey(secret, "batch_1", bytes.toBase64())).rejects.toThrow(/Decryption failed/);
+  });
+});
+
+describe("object keys", () => {
+  it("put all chunks of a batch under its prefix", () => {
+    expect(chunkKey("batch_1", "abc").startsWith(chunkPrefix("batch_1"))).toBe(true);
+    expect(chunkKey("batch_12", "abc").startsWith(chunkPrefix("batch_1"))).toBe(false);
+  });
+});
+
+describe("the probe", () => {
+  it("reaches both stores", async () => {
+    await expect(probeStores(db, env.BUCKET)).resolves.toBeUndefined();
+  });
+});
+
+/** The real database under an identity of its own. */
+function makeDatabase(): D1Database {
+  const database = Object.create(db) as D1Database;
+  database.prepare = db.prepare.bind(db);
+  database.batch = db.batch.bind(db);
+  return database;
+}
+
+function spyOn(database: D1Database) {
+  return { db: database, batch: vi.spyOn(database, "batch") };
+}
