@@ -175,11 +175,16 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const isNewStatus = !this.#published.startsWith(`${record.status} `);
     const isOld = Date.now() >= this.#publishedAt + PUBLISH_EVERY_MS;
     if (state.final !== null || !(isNewStatus || (isRunning && isOld))) return;
-    const db = await openDatabase(this.env.DB);
-    if (progress !== this.#published) await saveBatch(db, record);
-    if (isRunning) live.share = this.#shareAmong(record, await countLiveBatches(db, record.upstream));
-    this.#published = progress;
     this.#publishedAt = Date.now();
+    try {
+      const db = await openDatabase(this.env.DB);
+      if (progress !== this.#published) await saveBatch(db, record);
+      if (isRunning) live.share = this.#shareAmong(record, await countLiveBatches(db, record.upstream));
+      this.#published = progress;
+    } catch (error) {
+      // A copy that is late stops no line: it is written the next time.
+      logFailure("batch_not_published", { batch: record.id }, error);
+    }
   }
 
   async #sendDispatches(live: LiveBatch): Promise<void> {

@@ -44,12 +44,10 @@ async function writeResultFile(
   if (ordered.bytes === 0) return null;
   const file = { ...description, bytes: ordered.bytes };
   const { readable, writable } = new FixedLengthStream(ordered.bytes);
-  const [put, copy] = await Promise.allSettled([
-    bucket.put(fileKey(file.id), readable),
-    copySegments(bucket, ordered.segments, writable),
-  ]);
-  if (copy.status === "rejected") throw copy.reason;
-  if (put.status === "rejected") throw put.reason;
+  const put = bucket.put(fileKey(file.id), readable);
+  // A put that fails may leave its stream unread, and the copy would wait for it for ever.
+  put.catch((error: unknown) => readable.cancel(error).catch(() => {}));
+  await Promise.all([put, copySegments(bucket, ordered.segments, writable)]);
   return file;
 }
 

@@ -1,0 +1,143 @@
+import { env } from "cloudflare:workers";
+import { describe, expect, test, vi } from "vitest";
+import { hideFile } from "../../src/stores/files.ts";
+import { fileKey } from "../../src/stores/object-keys.ts";
+import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+
+holdClockAndQueue();
+
+const DOWN = new Error("the storage is down");
+
+/** Ready to be finalized: one line succeeded, one failed. */
+async function settleAll(): Promise<StillBatch> {
+  const batch = await StillBatch.launch({ lines: 2 });
+  await batch.settle(await batch.take(), { failed: [1], phase: "leaving" });
+  return batch;
+}
+
+/** As one that waits for a cancelled batch's last report. */
+async function cancelled(): Promise<StillBatch> {
+  const batch = await StillBatch.launch({ lines: 3 });
+  const { token, slices } = await batch.take();
+  await batch.settle({ token, slices: slices.slice(0, 1) }, { phase: "leaving" });
+  await batch.stub.cancel();
+  return batch;
+}
+
+async function resultKeys(batch: StillBatch): Promise<readonly string[]> {
+  const row = await batch.row();
+  return [row?.outputFileId, row?.errorFileId].map((id) => fileKey(id ?? "none"));
+}
+
+/** Every call fails that many times; then everything is as it was. */
+const FAULTS: readonly (readonly [string, (times: number) => void])[] = [
+  ["R2 get", (times) => failTimes(vi.spyOn(env.BUCKET, "get"), times)],
+  ["R2 put", (times) => failTimes(vi.spyOn(env.BUCKET, "put"), times)],
+  ["R2 list", (times) => failTimes(vi.spyOn(env.BUCKET, "list"), times)],
+  ["R2 delete", (times) => failTimes(vi.spyOn(env.BUCKET, "delete"), times)],
+  ["D1 batch", (times) => failTimes(vi.spyOn(env.DB, "batch"), times)],
+  ["D1 prepare", (times) => throwTimes(vi.spyOn(env.DB, "prepare"), times)],
+];
+
+interface Failing {
+  mockRejectedValueOnce(error: Error): unknown;
+}
+
+interface Throwing {
+  mockImplementationOnce(call: () => never): unknown;
+}
+
+function failTimes(call: Failing, times: number): void {
+  for (let count = 0; count < times; count += 1) call.mockRejectedValueOnce(DOWN);
+}
+
+function throwTimes(call: Throwing, times: number): void {
+  for (let count = 0; count < times; count += 1) call.mockImplementationOnce(throwDown);
+}
+
+function throwDown(): never {
+  throw DOWN;
+}
+
+describe.each(FAULTS)("%s failing", (_fault, fail) => {
+  test.each([
+    [1, "completed", settleAll],
+    [5, "completed", settleAll],
+    [1, "cancelled", cancelled],
+    [5, "cancelled", cancelled],
+  ] as const)("%i times at the end: the batch is %s, with each line once", async (times, status, prepare) => {
+    const batch = await prepare();
+    const total = status === "completed" ? 2 : 3;
+    fail(times);
+    for (let passes = 0; passes < 10 && (await batch.alarmTime()) !== null; passes += 1) {
+      await batch.alarm();
+      passSeconds(60);
+    }
+    const row = await batch.row();
+    expect(row?.status).toBe(status);
+    const lines = [...(await batch.readLines(row?.outputFileId)), ...(await batch.readLines(row?.errorFileId))];
+    expect(lines.map((line) => line["custom_id"])).toEqual(Array.from({ length: total }, (_, n) => `line-${n}`));
+    expect([await batch.chunkKeys(), await batch.tables()]).toEqual([[], []]);
+  });
+});
+
+test("a result file that was written already is written over, not beside, when the next step fails", async () => {
+  const batch = await cancelled();
+  const before = new Set((await env.BUCKET.list({ prefix: "files/" })).objects.map(({ key }) => key));
+  vi.spyOn(env.DB, "batch").mockRejectedValueOnce(DOWN).mockRejectedValueOnce(DOWN);
+  for (let passes = 0; passes < 4; passes += 1) {
+    await batch.alarm();
+    passSeconds(60);
+  }
+  const added = (await env.BUCKET.list({ prefix: "files/" })).objects.map(({ key }) => key);
+  expect(added.filter((key) => !before.has(key)).toSorted()).toEqual((await resultKeys(batch)).toSorted());
+});
+
+test("no D1 for a while does not keep lines from running", async () => {
+  const batch = await StillBatch.launch({ lines: 2 });
+  const { token } = await batch.take();
+  await batch.report({ token, phase: "leaving" });
+  passSeconds(10);
+  vi.spyOn(env.DB, "prepare").mockImplementation(throwDown);
+  const known = batch.tokens.length;
+  for (let passes = 0; passes < 5; passes += 1) {
+    await batch.alarm();
+    passSeconds(5);
+  }
+  expect(batch.tokens.length).toBeGreaterThan(known);
+});
+
+test("an input that cannot be read for a while is validated later", async () => {
+  const batch = await StillBatch.start({ lines: 2 });
+  failTimes(vi.spyOn(env.BUCKET, "get"), 3);
+  for (let passes = 0; passes < 4; passes += 1) {
+    expect(await batch.status()).toBe("validating");
+    await batch.alarm();
+    passSeconds(60);
+  }
+  expect(await batch.snapshot()).toMatchObject({ status: "in_progress", counts: { total: 2 } });
+});
+
+test("a batch that cannot be listed is refused, and nothing of it is left", async () => {
+  const batch = await StillBatch.prepare();
+  const prepare = vi.spyOn(env.DB, "prepare").mockImplementation(throwDown);
+  expect(await batch.stub.start({ batch: batch.order, sealedKey: "sealed" })).toEqual({
+    ok: false,
+    reason: "unavailable",
+  });
+  prepare.mockRestore();
+  expect([await batch.row(), await batch.tables(), await batch.alarmTime()]).toEqual([null, [], null]);
+});
+
+test("a deleted input is removed although its removal failed at first", async () => {
+  const batch = await settleAll();
+  const { inputFileId: id, tenant } = batch.order;
+  await hideFile(env.DB, { id, tenant, now: new Date() });
+  failTimes(vi.spyOn(env.BUCKET, "delete"), 2);
+  for (let passes = 0; passes < 4; passes += 1) {
+    await batch.alarm();
+    passSeconds(60);
+  }
+  expect(await env.BUCKET.head(fileKey(id))).toBeNull();
+  expect(await batch.tables()).toEqual([]);
+});
