@@ -28,6 +28,8 @@ const testBindings = {
 
 export default defineConfig({
   test: {
+    // What the Worker logs is of interest where a test failed.
+    silent: "passed-only",
     projects: [
       {
         test: {

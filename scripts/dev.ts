@@ -21,8 +21,8 @@ const ENVIRONMENT_DEFAULTS = {
 };
 
 const flags = process.argv.slice(2);
-makeDevVars();
-const wrangler = startWrangler(flags);
+if (!hasFlag("--env-file")) makeDevVars();
+const wrangler = startWrangler();
 endWithSignals(wrangler);
 endWithParent(wrangler);
 process.exitCode = await exitCodeOf(wrangler);
@@ -39,11 +39,14 @@ function makeDevVars(): void {
   }
 }
 
-function startWrangler(wranglerFlags: readonly string[]): ChildProcess {
-  const hasPort = wranglerFlags.some((flag) => flag === "--port" || flag.startsWith("--port="));
-  const port = hasPort ? [] : ["--port", DEFAULT_PORT];
+function hasFlag(name: string): boolean {
+  return flags.some((flag) => flag === name || flag.startsWith(`${name}=`));
+}
+
+function startWrangler(): ChildProcess {
+  const port = hasFlag("--port") ? [] : ["--port", DEFAULT_PORT];
   const command = path.join(PROJECT, "node_modules/wrangler/bin/wrangler.js");
-  return spawn(process.execPath, [command, "dev", ...port, ...wranglerFlags], {
+  return spawn(process.execPath, [command, "dev", ...port, ...flags], {
     cwd: PROJECT,
     env: { ...ENVIRONMENT_DEFAULTS, ...process.env },
     // A session of its own has no terminal to read keys from.
