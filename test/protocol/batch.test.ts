@@ -54,7 +54,6 @@ describe("the batch object", () => {
   });
 
   it("says all that is known of a finished batch", () => {
-    const at = (seconds: number) => new Date(seconds * 1000);
     const finished = toBatch({
       ...record,
       status: "completed",
@@ -160,3 +159,7 @@ describe("a page", () => {
     });
   });
 });
+
+function at(seconds: number): Date {
+  return new Date(seconds * 1000);
+}
