@@ -2,7 +2,6 @@
 import { type BatchRecord, isFinal } from "../domain/batch.ts";
 import { findBatch } from "../stores/batches.ts";
 import { conflict, noSuchBatch } from "./api-error.ts";
-import { coordinatorOf } from "./coordinator.ts";
 
 export interface WantedBatch {
   readonly env: Env;
@@ -15,7 +14,7 @@ export interface WantedBatch {
 export async function readBatch(wanted: WantedBatch): Promise<BatchRecord> {
   const copy = await findCopy(wanted);
   if (isFinal(copy.status)) return copy;
-  const live = await coordinatorOf(wanted.env, copy.id).snapshot();
+  const live = await wanted.env.COORDINATORS.getByName(copy.id).snapshot();
   // Without a record the batch became final since: its copy was written before the record was dropped.
   return live ?? (await findCopy(wanted));
 }
@@ -27,10 +26,10 @@ export async function readBatch(wanted: WantedBatch): Promise<BatchRecord> {
 export async function cancelBatch(wanted: WantedBatch): Promise<BatchRecord> {
   const copy = await findCopy(wanted);
   if (isFinal(copy.status)) return requireCancelled(copy);
-  const reply = await coordinatorOf(wanted.env, copy.id).cancel();
+  const reply = await wanted.env.COORDINATORS.getByName(copy.id).cancel();
   if (reply.ok) return reply.batch;
-  if (reply.status === undefined || reply.status === "cancelled") return requireCancelled(await findCopy(wanted));
-  throw tooLate(reply.status);
+  if (reply.reason === "too_late") throw tooLate(reply.status);
+  return requireCancelled(await findCopy(wanted));
 }
 
 async function findCopy({ db, tenant, id }: WantedBatch): Promise<BatchRecord> {

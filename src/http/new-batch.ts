@@ -8,7 +8,6 @@ import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
 import { ApiError, plainError } from "./api-error.ts";
 import { type Caller, UPSTREAM_HEADER } from "./auth.ts";
-import { coordinatorOf } from "./coordinator.ts";
 
 export interface NewBatch {
   readonly order: BatchOrder;
@@ -26,7 +25,7 @@ export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   await checkInputPurpose(wanted);
   const batch = toRecord(wanted, upstream, new Date());
   const sealedKey = await sealProviderKey(wanted, batch.id);
-  const started = await coordinatorOf(wanted.env, batch.id).start({ batch, sealedKey });
+  const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });
   if (!started.ok) throw plainError(503, "The batch could not be started. Please try again.");
   return started.batch;
 }

@@ -134,7 +134,7 @@ export function toFileValues(file: FileRecord): (string | number | null)[] {
   ];
 }
 
-export function fromFileRow(row: FileRow): FileRecord {
+function fromFileRow(row: FileRow): FileRecord {
   return {
     id: row.id,
     tenant: row.tenant,
