@@ -121,7 +121,7 @@ export class LiveBatch {
     if (dispatch?.phase !== "sent") return { kind: "unknown" };
     return this.#store.transaction(() => {
       this.#unclaimedInARow = 0;
-      if (!this.isRunning) {
+      if (!this.#maySend(now)) {
         this.#drop(dispatch);
         return { kind: "stop" };
       }
@@ -248,8 +248,13 @@ export class LiveBatch {
     return times.length === 0 ? null : Math.min(...times);
   }
 
+  /** The window's end counts before the alarm has noticed it: consumers would give every line back at once. */
+  #maySend(now: Date): boolean {
+    return this.isRunning && now < this.#state.record.expiresAt;
+  }
+
   #answer(dispatch: LiveDispatch, report: Report, now: Date): Orders {
-    if (report.phase === "leaving" || !this.isRunning) return { kind: "stop" };
+    if (report.phase === "leaving" || !this.#maySend(now)) return { kind: "stop" };
     return this.#giveOrders(dispatch, report.wantedLines, now);
   }
 

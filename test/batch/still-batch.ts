@@ -37,6 +37,18 @@ export function passSeconds(seconds: number): void {
   vi.setSystemTime(Date.now() + seconds * 1000);
 }
 
+type BucketCall = "get" | "put" | "list" | "delete";
+
+/** Does something while the next such call to R2 is under way, before it is made. */
+export function interrupt(call: BucketCall, action: () => Promise<unknown>): void {
+  const make = env.BUCKET[call].bind(env.BUCKET) as (...args: unknown[]) => Promise<unknown>;
+  const interrupted = async (...args: unknown[]) => {
+    await action();
+    return make(...args);
+  };
+  vi.spyOn(env.BUCKET, call).mockImplementationOnce(interrupted as never);
+}
+
 export function inputLine(number: number): string {
   return JSON.stringify({
     custom_id: `line-${number}`,
