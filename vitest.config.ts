@@ -47,7 +47,7 @@ export default defineConfig({
         ],
         test: {
           name: "workers",
-          include: ["test/{stores,upstream,batch,queue,http,sdk}/**/*.test.ts"],
+          include: ["test/{stores,upstream,batch,queue,http,sdk,faults}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
         },
@@ -58,7 +58,7 @@ export default defineConfig({
           environment: "node",
           include: ["test/e2e/**/*.test.ts"],
           fileParallelism: false,
-          // After the others: it shares the machine with the stack it starts.
+          // By itself: it shares the machine with the stack that it starts.
           sequence: { groupOrder: 1 },
           testTimeout: 120 * SECOND_MS,
           hookTimeout: 90 * SECOND_MS,
