@@ -96,7 +96,8 @@ export class Reporter {
   async exchange({ scope, wantedLines, phase }: Exchange): Promise<Orders | null> {
     const isStored = await this.#storeChunk(scope);
     const chunk = isStored ? this.#chunk : null;
-    const givenBack = this.#givenBack;
+    // A copy: lines that are given back while this report is under way belong to the next one.
+    const givenBack = [...this.#givenBack];
     const [answers, pressured] = [this.#answers, this.#pressured];
     this.#lastExchangeAt = Date.now();
     let orders: Orders;
@@ -105,7 +106,7 @@ export class Reporter {
         token: this.#options.token,
         chunk: chunk === null ? null : { key: chunk.key, lines: chunk.lines },
         usage: chunk?.usage ?? null,
-        givenBack: [...givenBack],
+        givenBack,
         answers,
         pressured,
         wantedLines: isStored ? wantedLines : 0,
