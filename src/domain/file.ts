@@ -19,8 +19,3 @@ export interface FileRecord {
   /** Null: kept until it is deleted. */
   readonly expiresAt: Date | null;
 }
-
-/** An expired file is gone for clients, whether or not it has been swept. */
-export function isExpired(file: FileRecord, now: Date): boolean {
-  return file.expiresAt !== null && file.expiresAt <= now;
-}

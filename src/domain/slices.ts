@@ -2,9 +2,9 @@
 import type { Slice } from "./dispatch.ts";
 
 /** Large batches are cut into slices of this many lines, so that they stay cheap: see docs/decisions/dispatch-tokens.md. */
-export const MAX_SLICE_LINES = 50;
+const MAX_SLICE_LINES = 50;
 /** A slice is read into memory whole, beside others of its invocation; only a longer line may exceed this. */
-export const MAX_SLICE_BYTES = 1024 * 1024;
+const MAX_SLICE_BYTES = 1024 * 1024;
 /** Small batches are cut small, so that they spread over many consumers. */
 const SLICES_AIMED_AT = 100;
 
