@@ -17,10 +17,12 @@ const DAY_SECONDS = 86_400;
 
 const heldDispatches: Dispatch[] = [];
 
+type Held = "Date" | "setTimeout" | "clearTimeout";
+
 /** To be called once in a test file: holds clock and queue before each test, and lets them go after it. */
-export function holdClockAndQueue(): void {
+export function holdClockAndQueue(toFake: Held[] = ["Date"]): void {
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ["Date"], now: NOON });
+    vi.useFakeTimers({ toFake, now: NOON });
     heldDispatches.length = 0;
     vi.spyOn(env.DISPATCHES, "sendBatch").mockImplementation((messages) => {
       heldDispatches.push(...[...messages].map(({ body }) => body as Dispatch));
@@ -140,6 +142,11 @@ export class StillBatch {
     return new StillBatch({ ...this.order, ...change }, this.#sealedKey);
   }
 
+  /** The same with a provider's own key. */
+  sealed(sealedKey: string): StillBatch {
+    return new StillBatch(this.order, sealedKey);
+  }
+
   async setSettings(settings: Readonly<Record<string, string>>): Promise<void> {
     await runInDurableObject(this.stub, (instance) => {
       Reflect.set(instance, "env", { ...(Reflect.get(instance, "env") as Env), ...settings });
@@ -175,6 +182,11 @@ export class StillBatch {
 
   alarmTime(): Promise<number | null> {
     return runInDurableObject(this.stub, (_, state) => state.storage.getAlarm());
+  }
+
+  /** As if the platform had dropped it; the object does not know. */
+  loseAlarm(): Promise<void> {
+    return runInDurableObject(this.stub, (_, state) => state.storage.deleteAlarm());
   }
 
   async status(): Promise<string | null> {
