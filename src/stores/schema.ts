@@ -2,29 +2,19 @@
  * Applies schema.sql, once per isolate and database, so that nothing but `wrangler deploy` is needed. It
  * knows no versions: every statement of the schema is idempotent.
  */
-import { waitUntil } from "cloudflare:workers";
 import schema from "../../schema.sql";
 
-const opened = new WeakMap<D1Database, Promise<void>>();
+const opened = new WeakSet<D1Database>();
 
 /**
- * The database, with its tables. Calls that come while the schema is being applied wait for the same
- * work; after a failure the next call tries again.
+ * The database, with its tables. Calls that come while the schema is being applied apply it too: one that
+ * waited for another request's work would wait for ever when that request is cut off.
  */
 export async function openDatabase(db: D1Database): Promise<D1Database> {
-  let applied = opened.get(db);
-  if (applied === undefined) {
-    applied = applySchema(db);
-    opened.set(db, applied);
-    // The others wait for this request's work: it must go on when this request's client hangs up.
-    waitUntil(applied.catch(() => opened.delete(db)));
-  }
-  await applied;
-  return db;
-}
-
-async function applySchema(db: D1Database): Promise<void> {
+  if (opened.has(db)) return db;
   await db.batch(readStatements(schema).map((statement) => db.prepare(statement)));
+  opened.add(db);
+  return db;
 }
 
 function readStatements(sql: string): string[] {
