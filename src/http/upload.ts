@@ -8,7 +8,7 @@ import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES } from "../domain/limits.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
 import { missingParameter, parseRequest, unknownParameter, wrongType } from "../protocol/refusal.ts";
-import { insertFile } from "../stores/files.ts";
+import { deleteFileRow, insertFile } from "../stores/files.ts";
 import { fileKey } from "../stores/object-keys.ts";
 import { ObjectUpload } from "../stores/object-upload.ts";
 import { ApiError, plainError, valueOf } from "./api-error.ts";
@@ -41,14 +41,27 @@ async function storeFile({ request, tenant, db, bucket }: UploadOrder): Promise<
   const now = new Date();
   const id = makeId("file-", now, crypto.getRandomValues(new Uint8Array(12)));
   const object = new ObjectUpload(bucket, fileKey(id));
+  const { form, filename, bytes } = await receiveBytes(request, object);
+  const expiresAt =
+    form.expiresAfterSeconds === null ? null : new Date(now.getTime() + form.expiresAfterSeconds * 1000);
+  const file: FileRecord = { id, tenant, purpose: form.purpose, filename, bytes, createdAt: now, expiresAt };
   try {
-    const { form, filename, bytes } = await new FormReader(object).read(request);
-    await object.finish();
-    const expiresAt =
-      form.expiresAfterSeconds === null ? null : new Date(now.getTime() + form.expiresAfterSeconds * 1000);
-    const file: FileRecord = { id, tenant, purpose: form.purpose, filename, bytes, createdAt: now, expiresAt };
     await insertFile(db, file);
     return file;
+  } catch (error) {
+    // D1 may have taken the row without saying so. It goes first: the sweep finds bytes without a row, but
+    // clients find a row without bytes.
+    await deleteFileRow(db, id);
+    await object.abort();
+    throw error;
+  }
+}
+
+async function receiveBytes(request: Request, object: ObjectUpload): Promise<ReceivedForm> {
+  try {
+    const received = await new FormReader(object).read(request);
+    await object.finish();
+    return received;
   } catch (error) {
     await object.abort();
     throw error;

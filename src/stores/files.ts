@@ -118,6 +118,10 @@ export async function isFileHidden(db: D1Database, id: string): Promise<boolean>
 /** Removes bytes, then row: a crash between them leaves a row that can be removed again, never lost bytes. */
 export async function removeFile(db: D1Database, bucket: R2Bucket, id: string): Promise<void> {
   await bucket.delete(fileKey(id));
+  await deleteFileRow(db, id);
+}
+
+export async function deleteFileRow(db: D1Database, id: string): Promise<void> {
   await db.prepare("DELETE FROM files WHERE id = ?1").bind(id).run();
 }
 
