@@ -39,8 +39,10 @@ async function consumeMessage(message: Message, consume: (dispatch: Dispatch) =>
 /** @throws when the batch's coordinator cannot be reached: the dispatch is still unclaimed. */
 async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
-  const coordinator = env.COORDINATORS.getByName(batchId);
-  const claim = await coordinator.claim(token);
+  // A stub that threw once may stay broken (developers.cloudflare.com/durable-objects/best-practices/error-handling):
+  // each call has its own.
+  const coordinator = () => env.COORDINATORS.getByName(batchId);
+  const claim = await coordinator().claim(token);
   if (claim.kind !== "run") {
     logEvent("dispatch", { batch: batchId, dispatch: token, end: claim.kind });
     return;
@@ -51,7 +53,7 @@ async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: Exec
     upstream: settings.upstreams.get(claim.batch.upstream) ?? null,
     apiKey: await readProviderKey(settings, batchId, claim.batch.sealedKey),
     bucket: env.BUCKET,
-    report: (report) => coordinator.report(report),
+    report: (report) => coordinator().report(report),
   });
   const work = logRun(run, batchId, token);
   // Local queues hand out one message batch at a time: docs/decisions/local-consumers.md.

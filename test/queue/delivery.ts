@@ -14,13 +14,15 @@ export interface Delivery {
   /** Variables in place of the deployment's. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly attempts?: number;
+  /** How far timers go while R2 and the like take a moment. */
+  readonly stepMs?: number;
 }
 
 const STEP_MS = 50;
 const HALF_A_MINUTE_MS = 30_000;
 
 /** Lets timers run until the work is done. */
-export async function runToEnd<Value>(work: Promise<Value>): Promise<Value> {
+async function runToEnd<Value>(work: Promise<Value>, stepMs: number): Promise<Value> {
   const state = { isDone: false };
   const done = work.finally(() => {
     state.isDone = true;
@@ -28,14 +30,14 @@ export async function runToEnd<Value>(work: Promise<Value>): Promise<Value> {
   done.catch(() => {});
   while (!state.isDone) {
     await scheduler.wait(1);
-    await vi.advanceTimersByTimeAsync(STEP_MS);
+    await vi.advanceTimersByTimeAsync(stepMs);
   }
   return done;
 }
 
 /** @returns what became of the messages. */
 export async function deliver(bodies: readonly unknown[], delivery: Delivery = {}) {
-  const { queue = "nightshift-dispatches", settings = {}, attempts = 1 } = delivery;
+  const { queue = "nightshift-dispatches", settings = {}, attempts = 1, stepMs = STEP_MS } = delivery;
   const messages = bodies.map((body, index) => ({ id: `message-${index}`, timestamp: new Date(), attempts, body }));
   const batch = createMessageBatch(queue, messages);
   const ctx = createExecutionContext();
@@ -46,14 +48,14 @@ export async function deliver(bodies: readonly unknown[], delivery: Delivery = {
   }))) {
     retry.mockImplementation((options) => retried.push({ id, delaySeconds: options?.delaySeconds }));
   }
-  await runToEnd(consumeQueue(batch, { ...env, CONSUMER_WAITS: "true", ...settings }, ctx));
+  await runToEnd(consumeQueue(batch, { ...env, CONSUMER_WAITS: "true", ...settings }, ctx), stepMs);
   const { explicitAcks } = await getQueueResult(batch, ctx);
   return { acked: explicitAcks, retried };
 }
 
 /** Delivers the last dispatch that was sent for the batch. */
-export function deliverLast(batch: StillBatch, settings: Readonly<Record<string, string>> = {}) {
-  return deliver([{ batchId: batch.id, token: batch.lastToken }], { settings });
+export function deliverLast(batch: StillBatch, delivery: Delivery = {}) {
+  return deliver([{ batchId: batch.id, token: batch.lastToken }], delivery);
 }
 
 /** By alarm and dispatch, until the object is gone. */
@@ -109,22 +111,29 @@ export function answerStatus(status: number, headers: Readonly<Record<string, st
 
 export type ReportFault = "lost" | "answer_lost";
 
-/** Reports fail so often. A stub that failed once is broken, as the platform's are. @returns all that were tried. */
-export function failReports(fault: ReportFault, times: number): Report[] {
-  const tried: Report[] = [];
+export interface FailingReports {
+  /** All that were made. */
+  readonly made: readonly Report[];
+  readonly stop: () => void;
+}
+
+/** Reports fail so often. A stub that failed once is broken, as the platform's are. */
+export function failReports(fault: ReportFault, times: number): FailingReports {
+  const made: Report[] = [];
   const getByName = env.COORDINATORS.getByName.bind(env.COORDINATORS);
-  vi.spyOn(env.COORDINATORS, "getByName").mockImplementation((name) => {
+  const spy = vi.spyOn(env.COORDINATORS, "getByName").mockImplementation((name) => {
     const stub = getByName(name);
     let isBroken = false;
-    const report = async (made: Report) => {
+    const report = async (one: Report) => {
       if (isBroken) throw new Error("this stub is broken");
-      tried.push(made);
-      const answer = fault === "lost" && tried.length <= times ? null : await stub.report(made);
-      if (answer !== null && tried.length > times) return answer;
+      made.push(one);
+      const fails = made.length <= times;
+      const answer = fails && fault === "lost" ? null : await stub.report(one);
+      if (answer !== null && !fails) return answer;
       isBroken = true;
       throw new Error("the coordinator does not answer");
     };
     return new Proxy(stub, { get: (target, key) => (key === "report" ? report : Reflect.get(target, key)) as unknown });
   });
-  return tried;
+  return { made, stop: () => spy.mockRestore() };
 }
