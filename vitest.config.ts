@@ -47,9 +47,10 @@ export default defineConfig({
         ],
         test: {
           name: "workers",
-          include: ["test/{stores,upstream,batch,queue,http,sdk,faults}/**/*.test.ts"],
+          include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
+          provide: { faults: readFaultSettings() },
         },
       },
       {
@@ -67,3 +68,9 @@ export default defineConfig({
     ],
   },
 });
+
+/** One night again, or as many as are wanted: test/faults/storage-faults.test.ts. */
+function readFaultSettings() {
+  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = "200" } = process.env;
+  return seed === undefined ? { firstSeed: 1, schedules: Number(schedules) } : { firstSeed: Number(seed), schedules: 1 };
+}

@@ -8,11 +8,11 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { settingsOf } from "../config.ts";
-import { type BatchRecord, type LineProblem, move } from "../domain/batch.ts";
+import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
-import { countLiveBatches, finalizeBatch, saveBatch } from "../stores/batches.ts";
+import { countLiveBatches, finalizeBatch, findBatch, saveBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
@@ -118,12 +118,19 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async wake(copy: BatchRecord): Promise<void> {
-    if (this.#load() !== null) return this.#wakeAt(Date.now());
+    if (this.#load() !== null) {
+      // Memory may remember an alarm that is no longer there.
+      this.#alarmAt = await this.ctx.storage.getAlarm();
+      return this.#wakeAt(Date.now());
+    }
     if (Date.now() < copy.createdAt.getTime() + ABANDONED_AFTER_MS) return;
-    // `start` was cut off between D1 and its answer. The client was told; the copy must not stay as it is.
-    const errors = [{ code: "server_error", message: "The batch could not be started.", param: null, line: null }];
-    const record = move({ ...copy, status: "validating", errors }, "failed", new Date());
-    await finalizeBatch(await openDatabase(this.env.DB), record, []);
+    const db = await openDatabase(this.env.DB);
+    const known = await findBatch(db, copy.tenant, copy.id);
+    if (known === null || isFinal(known.status)) return;
+    // `start` was cut off between D1 and its answer, or D1 was set back to an older state. The copy must not stay.
+    const errors = [{ code: "server_error", message: "The state of this batch was lost.", param: null, line: null }];
+    const record = move({ ...known, status: "validating", errors }, "failed", new Date());
+    await finalizeBatch(db, record, []);
     logStatus(record);
   }
 

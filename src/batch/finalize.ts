@@ -8,7 +8,7 @@ import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { DEFAULT_FILE_LIFE_SECONDS } from "../domain/limits.ts";
 import { orderResults, type OrderedFile, type ResultFile, type Segment } from "../domain/result-order.ts";
-import { fileKey } from "../stores/object-keys.ts";
+import { fileKey, resultMetadata } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
 /** Chunks opened ahead of the one being copied. With the target that is four of the six connections allowed. */
@@ -31,23 +31,24 @@ export interface Results {
 export async function writeResultFiles(bucket: R2Bucket, results: Results): Promise<ResultFiles> {
   const files = orderResults(placeLines(results.chunks), results.batch.counts.total);
   return {
-    output: await writeResultFile(bucket, files.output, await describeFile(results, "output")),
-    error: await writeResultFile(bucket, files.error, await describeFile(results, "error")),
+    output: await writeResultFile(bucket, results, { kind: "output", ...files.output }),
+    error: await writeResultFile(bucket, results, { kind: "error", ...files.error }),
   };
 }
 
 async function writeResultFile(
   bucket: R2Bucket,
-  ordered: OrderedFile,
-  description: Omit<FileRecord, "bytes">,
+  results: Results,
+  { kind, bytes, segments }: OrderedFile & { readonly kind: ResultFile },
 ): Promise<FileRecord | null> {
-  if (ordered.bytes === 0) return null;
-  const file = { ...description, bytes: ordered.bytes };
-  const { readable, writable } = new FixedLengthStream(ordered.bytes);
-  const put = bucket.put(fileKey(file.id), readable);
+  if (bytes === 0) return null;
+  const file = { ...(await describeFile(results, kind)), bytes };
+  const { readable, writable } = new FixedLengthStream(bytes);
+  const customMetadata = resultMetadata(results.batch.id);
+  const put = bucket.put(fileKey(file.id), readable, { customMetadata });
   // A put that fails may leave its stream unread, and the copy would wait for it for ever.
   put.catch((error: unknown) => readable.cancel(error).catch(() => {}));
-  await Promise.all([put, copySegments(bucket, ordered.segments, writable)]);
+  await Promise.all([put, copySegments(bucket, segments, writable)]);
   return file;
 }
 

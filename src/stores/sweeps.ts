@@ -12,16 +12,17 @@ export const MAX_IDS_PER_QUERY = 100;
 const NOT_HELD = `NOT EXISTS (
   SELECT 1 FROM batches WHERE input_file_id = files.id AND batches.tenant = files.tenant AND ${LIVE_BATCH})`;
 
+/** Each half walks an index of its own and stops at the limit; no row is in both. */
+export const REMOVABLE_FILES = `SELECT id FROM files WHERE expires_at <= ?1 AND ${NOT_HELD}
+  UNION ALL
+  SELECT id FROM files WHERE deleted_at IS NOT NULL AND (expires_at IS NULL OR expires_at > ?1) AND ${NOT_HELD}
+  LIMIT ?2`;
+
+export const LIVE_BATCHES = `SELECT ${BATCH_COLUMNS} FROM batches WHERE ${LIVE_BATCH} AND id > ?1 ORDER BY id LIMIT ?2`;
+
 /** Ids of files that have expired or were deleted, and that no live batch reads. */
 export async function listRemovableFiles(db: D1Database, now: Date, limit: number): Promise<string[]> {
-  const { results } = await db
-    .prepare(
-      `SELECT id FROM files WHERE expires_at <= ?1 AND ${NOT_HELD}
-       UNION SELECT id FROM files WHERE deleted_at IS NOT NULL AND ${NOT_HELD}
-       LIMIT ?2`,
-    )
-    .bind(now.getTime(), limit)
-    .all<{ id: string }>();
+  const { results } = await db.prepare(REMOVABLE_FILES).bind(now.getTime(), limit).all<{ id: string }>();
   return results.map(({ id }) => id);
 }
 
@@ -51,6 +52,7 @@ export async function findKnownFiles(db: D1Database, ids: readonly string[]): Pr
 
 /** Which of these batches are live. */
 export async function findLiveBatches(db: D1Database, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  if (ids.length === 0) return new Set();
   const { results } = await db
     .prepare(`SELECT id FROM batches WHERE ${LIVE_BATCH} AND id IN (${placeholders(ids, 1)})`)
     .bind(...ids)
@@ -60,10 +62,7 @@ export async function findLiveBatches(db: D1Database, ids: readonly string[]): P
 
 /** Live batches of all tenants behind `after`, by id, which is by creation time. */
 export async function listLiveBatches(db: D1Database, after: string, limit: number): Promise<BatchRecord[]> {
-  const { results } = await db
-    .prepare(`SELECT ${BATCH_COLUMNS} FROM batches WHERE ${LIVE_BATCH} AND id > ?1 ORDER BY id LIMIT ?2`)
-    .bind(after, limit)
-    .all<BatchRow>();
+  const { results } = await db.prepare(LIVE_BATCHES).bind(after, limit).all<BatchRow>();
   return results.map(fromBatchRow);
 }
 

@@ -5,8 +5,15 @@
  * Parts of unfinished uploads are not here: R2 drops them after seven days
  * (developers.cloudflare.com/r2/objects/multipart-objects), and a Worker cannot list them.
  */
-import { logEvent, logFailure } from "../log.ts";
-import { batchOfChunkKey, CHUNKS_PREFIX, FILES_PREFIX, fileKey, fileOfKey } from "../stores/object-keys.ts";
+import { logEvent, type LogFields, logFailure } from "../log.ts";
+import {
+  batchOfChunkKey,
+  batchOfResult,
+  CHUNKS_PREFIX,
+  FILES_PREFIX,
+  fileKey,
+  fileOfKey,
+} from "../stores/object-keys.ts";
 import { openDatabase } from "../stores/schema.ts";
 import {
   deleteFileRows,
@@ -24,7 +31,7 @@ import {
 const FILES_PER_STEP = MAX_IDS_PER_QUERY - 10;
 const MAX_FILE_STEPS = 10;
 const OBJECTS_PER_RUN = 1000;
-const BATCHES_PER_RUN = 50;
+const BATCHES_PER_RUN = 200;
 /** An object may be older than its row by the length of an upload, a chunk younger than its batch's end. */
 const ORPHAN_AGE_MS = 24 * 60 * 60 * 1000;
 
@@ -37,7 +44,7 @@ export interface SweepCounts {
 interface ObjectKind {
   readonly prefix: string;
   /** Those of the keys that nobody owns. At most MAX_IDS_PER_QUERY keys. */
-  readonly findOrphans: (db: D1Database, keys: readonly string[]) => Promise<string[]>;
+  readonly findOrphans: (keys: readonly string[], db: D1Database, bucket: R2Bucket) => Promise<readonly string[]>;
 }
 
 const FILE_OBJECTS: ObjectKind = { prefix: FILES_PREFIX, findOrphans: findUnknownFiles };
@@ -47,21 +54,21 @@ const CHUNKS: ObjectKind = { prefix: CHUNKS_PREFIX, findOrphans: findDeadChunks 
 export async function sweep(env: Env, now: Date): Promise<SweepCounts> {
   const startedAt = Date.now();
   const counts = {
-    filesRemoved: await attempt("files", () => removeFiles(env, now)),
+    filesRemoved: await attempt({ part: "files" }, () => removeFiles(env, now)),
     orphansRemoved:
-      (await attempt("file objects", () => removeOrphans(env, now, FILE_OBJECTS))) +
-      (await attempt("chunks", () => removeOrphans(env, now, CHUNKS))),
-    batchesWoken: await attempt("batches", () => wakeBatches(env)),
+      (await attempt({ part: "file objects" }, () => removeOrphans(env, now, FILE_OBJECTS))) +
+      (await attempt({ part: "chunks" }, () => removeOrphans(env, now, CHUNKS))),
+    batchesWoken: await attempt({ part: "batches" }, () => wakeBatches(env)),
   };
   logEvent("sweep", { ...counts, ms: Date.now() - startedAt });
   return counts;
 }
 
-async function attempt(part: string, work: () => Promise<number>): Promise<number> {
+async function attempt(what: LogFields, work: () => Promise<number>): Promise<number> {
   try {
     return await work();
   } catch (error) {
-    logFailure("sweep_failed", { part }, error);
+    logFailure("sweep_failed", what, error);
     return 0;
   }
 }
@@ -89,23 +96,29 @@ async function removeOrphans(env: Env, now: Date, { prefix, findOrphans }: Objec
   const old = page.objects.filter(({ uploaded }) => now.getTime() - uploaded.getTime() > ORPHAN_AGE_MS);
   let removed = 0;
   for (let from = 0; from < old.length; from += MAX_IDS_PER_QUERY) {
-    const orphans = await findOrphans(
-      db,
-      old.slice(from, from + MAX_IDS_PER_QUERY).map(({ key }) => key),
-    );
-    if (orphans.length > 0) await env.BUCKET.delete(orphans);
+    const keys = old.slice(from, from + MAX_IDS_PER_QUERY).map(({ key }) => key);
+    const orphans = await findOrphans(keys, db, env.BUCKET);
+    if (orphans.length > 0) await env.BUCKET.delete([...orphans]);
     removed += orphans.length;
   }
-  await writeCursor(db, prefix, page.truncated ? (page.objects.at(-1)?.key ?? "") : "");
+  await writeCursor(db, prefix, page.truncated ? (page.objects.at(-1)?.key ?? startAfter) : "");
   return removed;
 }
 
-async function findUnknownFiles(db: D1Database, keys: readonly string[]): Promise<string[]> {
+/** Without a row, and no result that a live batch is about to publish. There are few: each is looked at. */
+async function findUnknownFiles(keys: readonly string[], db: D1Database, bucket: R2Bucket): Promise<readonly string[]> {
   const known = await findKnownFiles(db, keys.map(fileOfKey));
-  return keys.filter((key) => !known.has(fileOfKey(key)));
+  const unknown = await Promise.all(
+    keys
+      .filter((key) => !known.has(fileOfKey(key)))
+      .map(async (key) => ({ key, batchId: batchOfResult(await bucket.head(key)) })),
+  );
+  const batchIds = unknown.map(({ batchId }) => batchId).filter((id) => id !== null);
+  const live = await findLiveBatches(db, [...new Set(batchIds)]);
+  return unknown.filter(({ batchId }) => batchId === null || !live.has(batchId)).map(({ key }) => key);
 }
 
-async function findDeadChunks(db: D1Database, keys: readonly string[]): Promise<string[]> {
+async function findDeadChunks(keys: readonly string[], db: D1Database): Promise<readonly string[]> {
   const live = await findLiveBatches(db, [...new Set(keys.map(batchOfChunkKey))]);
   return keys.filter((key) => !live.has(batchOfChunkKey(key)));
 }
@@ -114,12 +127,14 @@ async function findDeadChunks(db: D1Database, keys: readonly string[]): Promise<
 async function wakeBatches(env: Env): Promise<number> {
   const db = await openDatabase(env.DB);
   const batches = await listLiveBatches(db, await readCursor(db, "batches"), BATCHES_PER_RUN);
+  // Before they are woken: one that hangs must not stand in front of those behind it for ever.
+  await writeCursor(db, "batches", batches.length < BATCHES_PER_RUN ? "" : (batches.at(-1)?.id ?? ""));
+  let woken = 0;
   for (const batch of batches) {
-    await attempt(batch.id, async () => {
+    woken += await attempt({ part: "batches", batch: batch.id }, async () => {
       await env.COORDINATORS.getByName(batch.id).wake(batch);
       return 1;
     });
   }
-  await writeCursor(db, "batches", batches.length < BATCHES_PER_RUN ? "" : (batches.at(-1)?.id ?? ""));
-  return batches.length;
+  return woken;
 }
