@@ -1,0 +1,157 @@
+/**
+ * The edge in one process: the project's own coordinator, consumer and upstream client, unchanged, over a queue,
+ * objects and alarms that follow a virtual clock. Storage is the caller's: stand-ins, or counted real ones.
+ */
+import type { BatchCoordinator } from "../../src/batch/coordinator.ts";
+import type { Coordinator } from "../../src/domain/coordinator.ts";
+import { consumeQueue } from "../../src/queue/consumer.ts";
+import type { UpstreamModel } from "./upstream-model.ts";
+import type { VirtualClock } from "./virtual-clock.ts";
+import { VirtualQueue } from "./virtual-queue.ts";
+
+export interface EdgeUpstream {
+  readonly name: string;
+  readonly model: UpstreamModel;
+  /** The setting `max_in_flight`. */
+  readonly maxInFlight: number;
+}
+
+export interface ObjectAlarm {
+  readonly set: (timeMs: number) => void;
+  readonly clear: () => void;
+}
+
+export interface EdgeOptions {
+  readonly clock: VirtualClock;
+  readonly upstreams: readonly EdgeUpstream[];
+  readonly linesPerInvocation: number;
+  readonly scaling: "at_once" | "by_completions";
+  readonly bucket: R2Bucket;
+  readonly database: D1Database;
+  readonly makeObject: (batchId: string, alarm: ObjectAlarm, env: Env) => BatchCoordinator;
+  /** Called once for each call of an object, on the way there. */
+  readonly travel: () => Promise<void>;
+}
+
+export interface Edge {
+  readonly env: Env;
+  readonly queue: VirtualQueue;
+  readonly coordinatorOf: (batchId: string) => Coordinator;
+  /** Calls and alarms. */
+  readonly objectRequests: () => { readonly calls: number; readonly alarms: number };
+}
+
+/** wrangler.toml. */
+const MAX_CONCURRENCY = 250;
+const MAX_RETRIES = 5;
+/** From `send` until a consumer that is free has it: a round figure. */
+const DELIVERY_MS = 200;
+
+const executionContext = { waitUntil: () => undefined, passThroughOnException: () => undefined };
+
+export function buildEdge(options: EdgeOptions): Edge {
+  const { clock, upstreams, makeObject, travel } = options;
+  const objects = new Map<string, Coordinator>();
+  const requests = { calls: 0, alarms: 0 };
+
+  function coordinatorOf(batchId: string): Coordinator {
+    const known = objects.get(batchId);
+    if (known !== undefined) return known;
+    let alarm: number | undefined;
+    const object = makeObject(
+      batchId,
+      {
+        set: (timeMs) => {
+          clock.cancel(alarm);
+          alarm = clock.at(timeMs, () => {
+            alarm = undefined;
+            requests.alarms += 1;
+            void object.alarm();
+          });
+        },
+        clear: () => clock.cancel(alarm),
+      },
+      env,
+    );
+    const made = countCalls(object, async () => {
+      requests.calls += 1;
+      await travel();
+    });
+    objects.set(batchId, made);
+    return made;
+  }
+
+  const queue = new VirtualQueue({
+    name: "nightshift-dispatches",
+    clock,
+    consume: (batch) => consumeQueue(batch, env, executionContext as unknown as ExecutionContext),
+    maxConcurrency: MAX_CONCURRENCY,
+    maxRetries: MAX_RETRIES,
+    deliveryMs: DELIVERY_MS,
+    scaling: options.scaling,
+    deadLetter: () => {
+      throw new Error("no message may be given up here");
+    },
+  });
+  const env = {
+    BUCKET: options.bucket,
+    DB: options.database,
+    DISPATCHES: {
+      sendBatch: (messages: Iterable<{ readonly body: unknown }>) => {
+        for (const { body } of messages) queue.send(body);
+        return Promise.resolve();
+      },
+    },
+    COORDINATORS: { getByName: coordinatorOf },
+    ...settingsFor(upstreams, options.linesPerInvocation),
+  } as unknown as Env;
+  return { env, queue, coordinatorOf, objectRequests: () => requests };
+}
+
+/** Stands in for `fetch`. */
+export function routeFetch(upstreams: readonly EdgeUpstream[]): typeof fetch {
+  const byHost = new Map(upstreams.map(({ name, model }) => [originOf(name), model]));
+  return (url) => {
+    if (typeof url !== "string") throw new TypeError("the service names its upstreams by text");
+    const model = byHost.get(url.slice(0, url.indexOf("/", "http://".length)));
+    if (model === undefined) throw new Error(`there is no upstream at ${url}`);
+    return model.fetch();
+  };
+}
+
+/** As on the edge: five lines an invocation, and consumers that wait for their lines. */
+function settingsFor(upstreams: readonly EdgeUpstream[], linesPerInvocation: number) {
+  const table = upstreams.map(({ name, maxInFlight }) => [
+    name,
+    { kind: "http", base_url: originOf(name), max_in_flight: maxInFlight },
+  ]);
+  return {
+    ADMIN_API_KEY: "sk-bench",
+    UPSTREAMS: Object.fromEntries(table) as object,
+    DEFAULT_UPSTREAM: upstreams[0]?.name ?? "",
+    COMPLETION_WINDOWS: "24h",
+    LINES_PER_INVOCATION: String(linesPerInvocation),
+    CONSUMER_WAITS: "true",
+    MAX_LINES_PER_BATCH: "50000",
+  };
+}
+
+function originOf(upstream: string): string {
+  return `http://${upstream}.test`;
+}
+
+function countCalls(object: Coordinator, arrive: () => Promise<void>): Coordinator {
+  async function call<Value>(ask: () => Promise<Value>): Promise<Value> {
+    await arrive();
+    return ask();
+  }
+  return {
+    start: (order) => call(() => object.start(order)),
+    snapshot: () => call(() => object.snapshot()),
+    cancel: () => call(() => object.cancel()),
+    claim: (token) => call(() => object.claim(token)),
+    report: (report) => call(() => object.report(report)),
+    deadLettered: (token) => call(() => object.deadLettered(token)),
+    wake: (copy) => call(() => object.wake(copy)),
+  };
+}
