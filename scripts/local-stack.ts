@@ -1,5 +1,5 @@
 /**
- * A local stack for a program: `scripts/dev.ts` on a free port, with storage that is thrown away when it stops.
+ * A local stack for a program: `scripts/dev.ts` on a free port, with storage of its own or of the caller's.
  * Its settings are those of .dev.vars.example, whatever stands in .dev.vars.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -14,15 +14,21 @@ export interface LocalStack {
   /** `http://127.0.0.1:PORT`, without a slash at the end. */
   readonly origin: string;
   readonly apiKey: string;
+  /** Of the process that all others of the stack descend from. */
+  readonly pid: number;
   /** What wrangler and the Worker have printed so far. */
   readonly log: () => string;
-  /** Ends everything that was started and removes its storage. May be called twice. */
+  /** Ends everything that was started and removes its own storage. May be called twice. */
   readonly stop: () => Promise<void>;
 }
 
 export interface StackOptions {
   /** Variables of the Worker that replace those of the settings. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** A folder that outlives the stack and keeps its state; otherwise it is thrown away at the end. */
+  readonly storage?: string;
+  /** Called with what the stack prints, as it does. */
+  readonly onPrint?: (text: string) => void;
   /** Gives up starting. */
   readonly signal?: AbortSignal;
 }
@@ -32,9 +38,10 @@ const POLL_MS = 100;
 const LOCAL_API_KEY = "sk-local";
 
 /** @throws Error with the stack's own output when it ends early or does not answer in time. */
-export async function startLocalStack({ variables = {}, signal }: StackOptions = {}): Promise<LocalStack> {
+export async function startLocalStack(options: StackOptions = {}): Promise<LocalStack> {
+  const { variables = {}, onPrint, signal } = options;
   const port = await findFreePort();
-  const storage = mkdtempSync(path.join(tmpdir(), "nightshift-"));
+  const storage = options.storage ?? mkdtempSync(path.join(tmpdir(), "nightshift-"));
   const flags = ["--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
   flags.push("--persist-to", storage, "--env-file", ".dev.vars.example");
   for (const [name, value] of Object.entries(variables)) flags.push("--var", `${name}:${value}`);
@@ -46,12 +53,16 @@ export async function startLocalStack({ variables = {}, signal }: StackOptions =
   });
   const printed: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => printed.push(text));
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      printed.push(text);
+      onPrint?.(text);
+    });
   }
 
   const stack: LocalStack = {
     origin: `http://127.0.0.1:${port}`,
     apiKey: LOCAL_API_KEY,
+    pid: child.pid ?? -1,
     log: () => printed.join(""),
     stop: async () => {
       if (child.exitCode === null && child.signalCode === null) {
@@ -59,7 +70,7 @@ export async function startLocalStack({ variables = {}, signal }: StackOptions =
         child.kill("SIGTERM");
         await ended;
       }
-      rmSync(storage, { recursive: true, force: true });
+      if (options.storage === undefined) rmSync(storage, { recursive: true, force: true });
     },
   };
   try {

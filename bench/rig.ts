@@ -1,0 +1,127 @@
+/** What every benchmark stands on: the real local stack with the mock upstream beside it, and the official SDK. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import OpenAI, { toFile } from "openai";
+import { startLocalStack } from "../scripts/local-stack.ts";
+import { type InputShape, makeInput } from "./input.ts";
+import { type ProcessWatch, watchProcesses } from "./processes.ts";
+import { startUpstream, type Upstream } from "./upstream.ts";
+import { WorkerLog } from "./worker-log.ts";
+
+export interface Rig {
+  readonly origin: string;
+  readonly apiKey: string;
+  readonly client: OpenAI;
+  readonly upstream: Upstream;
+  readonly log: WorkerLog;
+  readonly processes: ProcessWatch;
+  /** For input and result files; it goes with the rig. */
+  readonly folder: string;
+  readonly stop: () => Promise<void>;
+}
+
+export interface RigOptions {
+  readonly variables?: Readonly<Record<string, string>>;
+  readonly storage?: string;
+  readonly signal: AbortSignal;
+}
+
+export interface BatchRun {
+  readonly batch: OpenAI.Batch;
+  /** From asking for the batch to its final status in D1. */
+  readonly ms: number;
+}
+
+/** The mock upstream under several names, `mock-64` and so on, by how many lines it may have in flight. */
+const WINDOWS = [16, 64, 80, 256];
+export const DEFAULT_WINDOW = 64;
+
+export async function startRig({ variables = {}, storage, signal }: RigOptions): Promise<Rig> {
+  const folder = mkdtempSync(path.join(tmpdir(), "nightshift-bench-"));
+  const upstream = await startUpstream();
+  const log = new WorkerLog();
+  const upstreams = Object.fromEntries(
+    WINDOWS.map((window) => [
+      upstreamNameOf(window),
+      { kind: "http", base_url: upstream.baseUrl, max_in_flight: window },
+    ]),
+  );
+  async function stopUpstream(): Promise<void> {
+    await upstream.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  try {
+    const stack = await startLocalStack({
+      variables: {
+        UPSTREAMS: JSON.stringify(upstreams),
+        DEFAULT_UPSTREAM: upstreamNameOf(DEFAULT_WINDOW),
+        ...variables,
+      },
+      ...(storage === undefined ? {} : { storage }),
+      onPrint: (text) => log.add(text),
+      signal,
+    });
+    const processes = watchProcesses(stack.pid);
+    return {
+      origin: stack.origin,
+      apiKey: stack.apiKey,
+      client: new OpenAI({ baseURL: `${stack.origin}/v1`, apiKey: stack.apiKey, maxRetries: 0 }),
+      upstream,
+      log,
+      processes,
+      folder,
+      stop: async () => {
+        processes.stop();
+        await stack.stop();
+        await stopUpstream();
+      },
+    };
+  } catch (error) {
+    await stopUpstream();
+    throw error;
+  }
+}
+
+/** Runs `work` with a rig that is stopped afterwards, whatever happens. */
+export async function withRig<Value>(options: RigOptions, work: (rig: Rig) => Promise<Value>): Promise<Value> {
+  const rig = await startRig(options);
+  try {
+    return await work(rig);
+  } finally {
+    await rig.stop();
+  }
+}
+
+/** @returns the id of the uploaded file. */
+export async function uploadInput({ client }: Rig, shape: InputShape): Promise<string> {
+  const file = await toFile(Buffer.concat([...makeInput(shape)]), "input.jsonl");
+  return (await client.files.create({ file, purpose: "batch" })).id;
+}
+
+/** @throws Error when the batch does not complete with every line. */
+export async function runBatch(rig: Rig, inputFileId: string, window = DEFAULT_WINDOW): Promise<BatchRun> {
+  const startedAt = performance.now();
+  const { id } = await createBatch(rig.client, inputFileId, window);
+  const { at } = await rig.log.untilFinal(id);
+  return { batch: await requireWhole(rig.client, id), ms: at - startedAt };
+}
+
+export function createBatch(client: OpenAI, inputFileId: string, window = DEFAULT_WINDOW): Promise<OpenAI.Batch> {
+  return client.batches.create(
+    { input_file_id: inputFileId, endpoint: "/v1/chat/completions", completion_window: "24h" },
+    { headers: { "x-portkey-provider": upstreamNameOf(window) } },
+  );
+}
+
+/** @throws Error when the batch has not completed, or not with every line. */
+export async function requireWhole(client: OpenAI, batchId: string): Promise<OpenAI.Batch> {
+  const batch = await client.batches.retrieve(batchId);
+  const { total = 0, completed = 0, failed = 0 } = batch.request_counts ?? {};
+  if (batch.status === "completed" && total === completed + failed && total > 0) return batch;
+  throw new Error(`${batch.id} ended as ${batch.status}: ${JSON.stringify(batch.request_counts)}`);
+}
+
+function upstreamNameOf(window: number): string {
+  return `mock-${window}`;
+}

@@ -1,0 +1,117 @@
+/** Whether cost grows with size or company: batches of 1,000 to 200,000 lines, and 1 to 50 batches at once. */
+import { type BenchOptions, type Report, type Table, toMebibytes } from "./report.ts";
+import { createBatch, requireWhole, type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
+import { mean, median } from "./statistics.ts";
+
+const SIZES = [1000, 5000, 20_000, 50_000, 200_000];
+const COMPANIES = [1, 10, 50];
+/** Shared out among the batches of a company. */
+const COMPANY_LINES = 10_000;
+const LINE_BYTES = 400;
+const COMPANY_LATENCY_MS = 50;
+
+interface SizeRun {
+  readonly lines: number;
+  readonly msPerLine: number;
+  readonly cpuMsPerLine: number | null;
+  readonly exchangesPerThousandLines: number;
+  readonly peakBytes: number | null;
+}
+
+interface CompanyRun {
+  readonly batches: number;
+  readonly linesPerSecond: number;
+  readonly slowestOverMean: number;
+}
+
+export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Report> {
+  const variables = { MAX_LINES_PER_BATCH: String(Math.max(...SIZES)) };
+  return withRig({ signal, variables }, async (rig) => {
+    const sizes: SizeRun[] = [];
+    const companies: CompanyRun[] = [];
+    await runSize(rig, 1000);
+    for (let round = 1; round <= rounds; round += 1) {
+      for (const lines of SIZES) {
+        const run = await runSize(rig, lines);
+        sizes.push(run);
+        say(`round ${round}, ${lines} lines: ${run.msPerLine.toFixed(2)} ms a line`);
+      }
+      for (const batches of COMPANIES) {
+        const run = await runCompany(rig, batches);
+        companies.push(run);
+        say(`round ${round}, ${batches} batches: ${Math.round(run.linesPerSecond)} lines/s`);
+      }
+    }
+    return { tables: [toSizeTable(sizes), toCompanyTable(companies)], values: { sizes, companies } };
+  });
+}
+
+async function runSize(rig: Rig, lines: number): Promise<SizeRun> {
+  await rig.upstream.configure({});
+  const fileId = await uploadInput(rig, { lines, lineBytes: LINE_BYTES });
+  const before = rig.processes.bytes();
+  rig.processes.takePeakBytes();
+  const cpuBefore = rig.processes.cpuMs();
+  const { batch, ms } = await runBatch(rig, fileId);
+  const cpuAfter = rig.processes.cpuMs();
+  const peak = rig.processes.takePeakBytes();
+  return {
+    lines,
+    msPerLine: ms / lines,
+    cpuMsPerLine: cpuBefore === null || cpuAfter === null ? null : (cpuAfter - cpuBefore) / lines,
+    exchangesPerThousandLines: (rig.log.sumOfDispatches(batch.id, "exchanges") * 1000) / lines,
+    peakBytes: before === null || peak === null ? null : peak - before,
+  };
+}
+
+async function runCompany(rig: Rig, batches: number): Promise<CompanyRun> {
+  await rig.upstream.configure({ latencyMs: COMPANY_LATENCY_MS });
+  const fileId = await uploadInput(rig, { lines: COMPANY_LINES / batches, lineBytes: LINE_BYTES });
+  const startedAt = performance.now();
+  const seconds = await Promise.all(
+    Array.from({ length: batches }, async () => {
+      const { id } = await createBatch(rig.client, fileId);
+      const { at } = await rig.log.untilFinal(id);
+      await requireWhole(rig.client, id);
+      return (at - startedAt) / 1000;
+    }),
+  );
+  const slowest = Math.max(...seconds);
+  return { batches, linesPerSecond: COMPANY_LINES / slowest, slowestOverMean: slowest / mean(seconds) };
+}
+
+function toSizeTable(runs: readonly SizeRun[]): Table {
+  return {
+    title: "One batch, an upstream that answers at once, 64 in flight: medians",
+    head: ["lines", "lines/s", "ms a line", "CPU ms a line", "exchanges per 1,000 lines", "memory growth, MiB"],
+    rows: SIZES.map((lines) => {
+      const ofSize = runs.filter((run) => run.lines === lines);
+      const msPerLine = median(ofSize.map((run) => run.msPerLine));
+      const cpu = ofSize.flatMap((run) => run.cpuMsPerLine ?? []);
+      const peaks = ofSize.flatMap((run) => run.peakBytes ?? []);
+      return [
+        lines.toLocaleString("en-US"),
+        1000 / msPerLine,
+        msPerLine,
+        cpu.length === 0 ? "unknown" : median(cpu),
+        median(ofSize.map((run) => run.exchangesPerThousandLines)),
+        toMebibytes(peaks.length === 0 ? null : median(peaks)),
+      ];
+    }),
+  };
+}
+
+function toCompanyTable(runs: readonly CompanyRun[]): Table {
+  return {
+    title: `${COMPANY_LINES.toLocaleString("en-US")} lines in all, ${COMPANY_LATENCY_MS} ms, 64 in flight for all batches together: medians`,
+    head: ["batches at once", "lines/s, all together", "slowest / mean time"],
+    rows: COMPANIES.map((batches) => {
+      const ofCompany = runs.filter((run) => run.batches === batches);
+      return [
+        `${batches}`,
+        median(ofCompany.map((run) => run.linesPerSecond)),
+        median(ofCompany.map((run) => run.slowestOverMean)),
+      ];
+    }),
+  };
+}

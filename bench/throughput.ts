@@ -1,0 +1,100 @@
+/** Throughput against the ideal: an upstream with 64 slots of 100 ms each can answer 640 lines a second, and no more. */
+import { type BenchOptions, formatPercent, type Report, type Table } from "./report.ts";
+import { type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
+import { median } from "./statistics.ts";
+import { meanInFlight, mostInFlight, shareAtLeast } from "./upstream.ts";
+
+const LINES = 5000;
+const LINE_BYTES = 600;
+const SLOTS = 64;
+const LATENCY_MS = 100;
+
+/**
+ * `max_in_flight` as the upstream has slots, and a little more: what is on its way then waits where the slots are.
+ * The tail is log-normal: its mean is exp(sigma² / 2) of the median.
+ */
+const VARIANTS = [
+  { name: "fixed 100 ms, max_in_flight 64", window: 64, tailSigma: 0 },
+  { name: "fixed 100 ms, max_in_flight 80", window: 80, tailSigma: 0 },
+  { name: "median 100 ms, long tail, max_in_flight 80", window: 80, tailSigma: 0.5 },
+] as const;
+
+type Variant = (typeof VARIANTS)[number];
+
+interface Round {
+  readonly variant: Variant;
+  readonly linesPerSecond: number;
+  readonly shareOfIdeal: number;
+  /** From the first request to the last answer, as the upstream saw it. */
+  readonly shareOfIdealAtUpstream: number;
+  readonly meanInFlight: number;
+  readonly mostInFlight: number;
+  /** Of that time, with at least as many requests there as slots. */
+  readonly shareFull: number;
+  /** The same, with one slot in sixteen empty. */
+  readonly shareNearlyFull: number;
+}
+
+export function measureThroughput({ rounds, signal, say }: BenchOptions): Promise<Report> {
+  return withRig({ signal }, async (rig) => {
+    const inputFileId = await uploadInput(rig, { lines: LINES, lineBytes: LINE_BYTES });
+    await runRound(rig, VARIANTS[0], inputFileId);
+    const values: Round[] = [];
+    for (let round = 1; round <= rounds; round += 1) {
+      for (const variant of VARIANTS) {
+        const value = await runRound(rig, variant, inputFileId);
+        say(`round ${round}, ${variant.name}: ${Math.round(value.linesPerSecond)} lines/s`);
+        values.push(value);
+      }
+    }
+    return { tables: [toTable(values)], values };
+  });
+}
+
+async function runRound(rig: Rig, variant: Variant, inputFileId: string): Promise<Round> {
+  await rig.upstream.configure({ latencyMs: LATENCY_MS, tailSigma: variant.tailSigma, slots: SLOTS });
+  const { ms } = await runBatch(rig, inputFileId, variant.window);
+  const statistics = await rig.upstream.report();
+  const linesPerSecond = (LINES * 1000) / ms;
+  const ideal = (SLOTS * 1000) / (LATENCY_MS * Math.exp(variant.tailSigma ** 2 / 2));
+  return {
+    variant,
+    linesPerSecond,
+    shareOfIdeal: linesPerSecond / ideal,
+    shareOfIdealAtUpstream: (LINES * 1000) / statistics.ms / ideal,
+    meanInFlight: meanInFlight(statistics),
+    mostInFlight: mostInFlight(statistics),
+    shareFull: shareAtLeast(statistics, SLOTS),
+    shareNearlyFull: shareAtLeast(statistics, SLOTS - SLOTS / 16),
+  };
+}
+
+function toTable(values: readonly Round[]): Table {
+  return {
+    title: `${LINES} lines, ${SLOTS} slots of ${LATENCY_MS} ms: medians`,
+    head: [
+      "upstream",
+      "lines/s, create to completed",
+      "of the ideal",
+      "of the ideal, first request to last answer",
+      "in flight, mean",
+      "in flight, most",
+      `time with ≥ ${SLOTS} in flight`,
+      `time with ≥ ${SLOTS - SLOTS / 16} in flight`,
+    ],
+    rows: VARIANTS.map((variant) => {
+      const rounds = values.filter((value) => value.variant === variant);
+      const medianOf = (read: (round: Round) => number) => median(rounds.map(read));
+      return [
+        variant.name,
+        medianOf((round) => round.linesPerSecond),
+        formatPercent(medianOf((round) => round.shareOfIdeal)),
+        formatPercent(medianOf((round) => round.shareOfIdealAtUpstream)),
+        medianOf((round) => round.meanInFlight),
+        medianOf((round) => round.mostInFlight),
+        formatPercent(medianOf((round) => round.shareFull)),
+        formatPercent(medianOf((round) => round.shareNearlyFull)),
+      ];
+    }),
+  };
+}

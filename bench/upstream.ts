@@ -1,0 +1,58 @@
+/** Starts the mock upstream in its own process, and reads its account of how full its slots were. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import path from "node:path";
+import type { MockAnswer, MockOrder, MockSettings, MockStatistics } from "./mock-orders.ts";
+
+export interface Upstream {
+  /** Ends in `/v1`. */
+  readonly baseUrl: string;
+  /** Also forgets what was counted so far. */
+  readonly configure: (settings: Partial<MockSettings>) => Promise<void>;
+  readonly report: () => Promise<MockStatistics>;
+  readonly stop: () => Promise<void>;
+}
+
+export async function startUpstream(): Promise<Upstream> {
+  const child = fork(path.join(import.meta.dirname, "mock-upstream.ts"), { stdio: "inherit" });
+  const [ready] = (await once(child, "message")) as [MockAnswer];
+  if (ready.kind !== "ready") throw new Error("the mock upstream did not start");
+
+  async function ask(order: MockOrder): Promise<MockAnswer> {
+    const answered = once(child, "message") as Promise<[MockAnswer]>;
+    child.send(order);
+    const [answer] = await answered;
+    return answer;
+  }
+
+  return {
+    baseUrl: `http://127.0.0.1:${ready.port}/v1`,
+    configure: async (settings) => {
+      await ask({ kind: "configure", settings });
+    },
+    report: async () => {
+      const answer = await ask({ kind: "report" });
+      if (answer.kind !== "statistics") throw new Error(`the mock upstream answered '${answer.kind}'`);
+      return answer.statistics;
+    },
+    stop: async () => {
+      const ended = once(child, "exit");
+      child.disconnect();
+      await ended;
+    },
+  };
+}
+
+/** The mean of requests in flight over the time that the upstream was at work. */
+export function meanInFlight({ msAtInFlight, ms }: MockStatistics): number {
+  return msAtInFlight.reduce<number>((sum, atMs, inFlight) => sum + (atMs ?? 0) * inFlight, 0) / ms;
+}
+
+/** The share of that time during which at least so many were in flight. */
+export function shareAtLeast({ msAtInFlight, ms }: MockStatistics, inFlight: number): number {
+  return msAtInFlight.reduce<number>((sum, atMs, at) => (at >= inFlight ? sum + (atMs ?? 0) : sum), 0) / ms;
+}
+
+export function mostInFlight({ msAtInFlight }: MockStatistics): number {
+  return msAtInFlight.length - 1;
+}
