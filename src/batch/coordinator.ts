@@ -101,9 +101,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async report(report: Report): Promise<Orders> {
+    const statusBefore = this.#load()?.record.status;
     const orders = this.#change((live) => live.report(report, new Date()));
     const live = this.#load();
     if (orders === null || live === null) return { kind: "unknown" };
+    if (live.record.status !== statusBefore) logStatus(live.record);
     const needsWork = live.state.ending !== null || live.isStarved(new Date());
     this.#wakeAt(needsWork ? Date.now() : this.#nextWakeAt(live));
     return orders;
