@@ -1,0 +1,112 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  type Demand,
+  type DispatchState,
+  planDispatches,
+  planGrant,
+  planSlots,
+} from "../../src/domain/dispatch-plan.ts";
+
+function sent(count: number): DispatchState[] {
+  return Array.from({ length: count }, (_, index) => ({ token: `sent ${index}`, phase: "sent", openLines: 0 }));
+}
+
+function working(count: number): DispatchState[] {
+  return Array.from({ length: count }, (_, index) => ({ token: `working ${index}`, phase: "working", openLines: 0 }));
+}
+
+function windingDown(openLines: number): DispatchState[] {
+  return [{ token: "winding down", phase: "winding_down", openLines }];
+}
+
+function demand(windowLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
+  return { windowLines, claimableLines, linesPerInvocation: 5, dispatches };
+}
+
+const states = fc.array(
+  fc.record({
+    phase: fc.constantFrom<DispatchState["phase"]>("sent", "working", "winding_down"),
+    openLines: fc.nat(20),
+  }),
+  { maxLength: 30 },
+);
+
+const demands: fc.Arbitrary<Demand> = fc.record({
+  windowLines: fc.nat(100),
+  claimableLines: fc.nat(1000),
+  linesPerInvocation: fc.integer({ min: 1, max: 64 }),
+  dispatches: states.map((list) => list.map((dispatch, index) => ({ ...dispatch, token: `t${index}` }))),
+});
+
+describe("planDispatches", () => {
+  test.each([
+    ["fills the window", demand(20, 1000), 4],
+    ["rounds up, so that a last few slots are used", demand(21, 1000), 5],
+    ["sends no more than there are lines for", demand(64, 7), 2],
+    ["sends one for a single line", demand(64, 1), 1],
+    ["sends none when no line can run", demand(64, 0), 0],
+    ["sends none in a pause", demand(0, 1000), 0],
+    ["counts those in the queue as full", demand(20, 1000, sent(3)), 1],
+    ["leaves lines to those that were sent for them", demand(64, 10, sent(2)), 0],
+    ["counts those at work as full", demand(20, 1000, working(3)), 1],
+    ["counts what others still finish", demand(20, 1000, windingDown(15)), 1],
+    ["sends none while there are more at work than the window allows", demand(2, 1000, working(6)), 0],
+  ])("%s", (_what, wanted, count) => {
+    expect(planDispatches(wanted)).toBe(count);
+  });
+
+  test("never sends more than the free slots and the waiting lines need", () => {
+    fc.assert(
+      fc.property(demands, (wanted) => {
+        const { windowLines, claimableLines, linesPerInvocation, dispatches } = wanted;
+        const count = planDispatches(wanted);
+        const held = dispatches.filter(({ phase }) => phase !== "winding_down").length;
+        expect(count).toBeGreaterThanOrEqual(0);
+        expect((count - 1) * linesPerInvocation).toBeLessThan(Math.max(1, windowLines));
+        expect((count - 1) * linesPerInvocation).toBeLessThan(Math.max(1, claimableLines));
+        if (held * linesPerInvocation >= windowLines && held >= windowLines) expect(count).toBe(0);
+      }),
+    );
+  });
+});
+
+describe("planSlots", () => {
+  test.each([
+    ["gives all it can hold to the only one", demand(64, 0, working(1)), "working 0", 5],
+    ["gives the window when that is less", demand(3, 0, working(1)), "working 0", 3],
+    ["shares evenly, the first ones getting the rest", demand(8, 0, working(3)), "working 1", 3],
+    ["and the last ones less", demand(8, 0, working(3)), "working 2", 2],
+    ["gives nothing to those beyond the window", demand(2, 0, working(3)), "working 2", 0],
+    ["leaves room for what others still finish", demand(8, 0, [...working(2), ...windingDown(4)]), "working 0", 2],
+    ["keeps one going, whatever the window", demand(0, 0, working(2)), "working 0", 1],
+    ["gives nothing to one in the queue", demand(64, 0, sent(1)), "sent 0", 0],
+    ["gives nothing to a stranger", demand(64, 0, working(1)), "nobody", 0],
+  ])("%s", (_what, wanted, token, slots) => {
+    expect(planSlots(wanted, token)).toBe(slots);
+  });
+
+  test("hands out no more than the window, and no more than one can hold", () => {
+    fc.assert(
+      fc.property(demands, (wanted) => {
+        const slots = wanted.dispatches.map(({ token }) => planSlots(wanted, token));
+        const total = slots.reduce((sum, count) => sum + count, 0);
+        expect(total).toBeLessThanOrEqual(Math.max(1, wanted.windowLines));
+        expect(Math.max(0, ...slots)).toBeLessThanOrEqual(wanted.linesPerInvocation);
+        if (wanted.dispatches.some(({ phase }) => phase === "working")) expect(total).toBeGreaterThan(0);
+      }),
+    );
+  });
+});
+
+describe("planGrant", () => {
+  test.each([
+    ["gives what is wanted", demand(64, 100, working(1)), 10, 10],
+    ["gives no more than there is", demand(64, 3, working(1)), 10, 3],
+    ["leaves lines to those in the queue, so that a small batch spreads", demand(64, 12, sent(2)), 10, 2],
+    ["gives nothing when all is spoken for", demand(64, 10, sent(2)), 10, 0],
+    ["gives nothing to one that wants nothing", demand(64, 100, working(1)), 0, 0],
+  ])("%s", (_what, wanted, lines, granted) => {
+    expect(planGrant(wanted, lines)).toBe(granted);
+  });
+});
