@@ -80,6 +80,7 @@ function missingInput({ inputFileId, tenant }: BatchRecord): LineProblem {
   return { code: "invalid_request", message, param: "file_id", line: null };
 }
 
+/** As UTF-16, which tells lone surrogates apart; UTF-8 does not. */
 function digest(text: string): string {
-  return createHash("sha256").update(text).digest("base64");
+  return createHash("sha256").update(text, "utf16le").digest("base64");
 }

@@ -6,5 +6,9 @@ export type IdPrefix = "batch_" | "file-" | "batch_req_" | "req_";
 export function makeId(prefix: IdPrefix, now: Date, random: Uint8Array): string {
   if (random.length !== 12) throw new RangeError(`an id takes 12 random bytes, got ${random.length}`);
   const seconds = Math.floor(now.getTime() / 1000);
-  return prefix + seconds.toString(16).padStart(8, "0") + random.toHex();
+  return prefix + seconds.toString(16).padStart(8, "0") + Array.from(random, toHex).join("");
+}
+
+function toHex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
 }

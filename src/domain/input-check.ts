@@ -25,7 +25,7 @@ export interface AcceptedInput {
 
 export interface InputRules extends LineRules {
   readonly maxLines: number;
-  /** Shortens a long custom_id to a key that is as unique; so a set of them stays small. */
+  /** Shortens a long custom_id to a key of 44 characters that is as unique; so a set of them stays small. */
   readonly digest: (text: string) => string;
 }
 

@@ -158,6 +158,14 @@ describe("failed", () => {
     expect([batch.tokens, await batch.tables()]).toEqual([[], []]);
   });
 
+  test("but not because of long custom_ids that differ in half a character", async () => {
+    const [first, second] = ["d800", "d801"].map((half) =>
+      inputLine(0).replace("line-0", `${"x".repeat(60)}\\u${half}`),
+    );
+    const batch = await StillBatch.launch({ input: `${first}\n${second}\n` });
+    expect(await batch.snapshot()).toMatchObject({ status: "in_progress", counts: { total: 2 } });
+  });
+
   test.each([["there is no such file", "file-unknown"]])("when %s", async (_, inputFileId) => {
     const batch = (await StillBatch.prepare()).with({ inputFileId });
     await batch.begin();
