@@ -76,7 +76,7 @@ const upstreamSchema = z.discriminatedUnion(
       ...upstreamCommon,
     }),
   ],
-  { error: 'kind must be "http" or "echo"' },
+  { error: 'must be "http" or "echo"' },
 );
 
 const upstreamsSchema = z.record(

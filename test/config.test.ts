@@ -1,124 +1,144 @@
-/** The settings: what the defaults are, and that a mistake is one message which names the key. */
-import { describe, expect, it } from "vitest";
-import { parseSettings, settingsOf, SettingsError } from "../src/config.ts";
+import { describe, expect, test } from "vitest";
+import { parseSettings, SettingsError, settingsOf } from "../src/config.ts";
 
-const ENOUGH = { ADMIN_API_KEY: "sk-admin", DEFAULT_UPSTREAM: "echo", UPSTREAMS: { echo: { kind: "echo" } } };
-const HTTP = { kind: "http", base_url: "https://models.example/v1" };
+const OPENAI = { kind: "http", base_url: "https://api.openai.com/v1", api_key_secret: "OPENAI_API_KEY" };
 
-function parse(variables: Readonly<Record<string, unknown>>): ReturnType<typeof parseSettings> {
-  return parseSettings(new Map(Object.entries({ ...ENOUGH, ...variables })));
+const GOOD: Readonly<Record<string, unknown>> = {
+  ADMIN_API_KEY: "sk-admin",
+  OPENAI_API_KEY: "sk-openai",
+  DEFAULT_UPSTREAM: "echo",
+  UPSTREAMS: { echo: { kind: "echo" }, openai: OPENAI },
+};
+
+function parse(change: Readonly<Record<string, unknown>> = {}) {
+  return parseSettings(new Map(Object.entries({ ...GOOD, ...change })));
 }
 
-function messageOf(variables: Readonly<Record<string, unknown>>): string {
-  try {
-    parse(variables);
-    return "no mistake";
-  } catch (error) {
-    expect(error).toBeInstanceOf(SettingsError);
-    return (error as SettingsError).message;
-  }
+function upstream(change: Readonly<Record<string, unknown>>) {
+  return { UPSTREAMS: { echo: { kind: "echo" }, openai: { ...OPENAI, ...change } } };
 }
+
+const LONG = "a secret of at least thirty-two characters";
 
 describe("settings", () => {
-  it("have a default for all but the key and the upstreams", () => {
-    const settings = parse({});
-
-    expect(settings).toMatchObject({
+  test("have defaults for all but the key and the upstreams", () => {
+    expect(parse()).toEqual({
       adminApiKey: "sk-admin",
+      upstreams: new Map([
+        ["echo", { kind: "echo", name: "echo", models: null, timeoutSeconds: 600, maxInFlight: 64 }],
+        [
+          "openai",
+          {
+            kind: "http",
+            name: "openai",
+            models: null,
+            timeoutSeconds: 600,
+            maxInFlight: 64,
+            baseUrl: "https://api.openai.com/v1",
+            apiKey: "sk-openai",
+          },
+        ],
+      ]),
+      defaultUpstream: { kind: "echo", name: "echo", models: null, timeoutSeconds: 600, maxInFlight: 64 },
+      completionWindows: new Map([["24h", 86_400]]),
       passThrough: false,
       encryptionKey: null,
       linesPerInvocation: 5,
       consumerWaits: true,
       maxLinesPerBatch: 50_000,
     });
-    expect(settings.completionWindows).toEqual(new Map([["24h", 86_400]]));
-    expect(settings.defaultUpstream).toEqual({
-      kind: "echo",
-      name: "echo",
-      models: null,
-      timeoutSeconds: 600,
-      maxInFlight: 64,
-    });
   });
 
-  it("are parsed once for an environment", () => {
-    const env = { ...ENOUGH };
-
-    expect(settingsOf(env)).toBe(settingsOf(env));
+  test("take upstreams as a table and as JSON text alike", () => {
+    expect(parse({ UPSTREAMS: JSON.stringify(GOOD["UPSTREAMS"]) })).toEqual(parse());
   });
 
-  it("take the upstreams as a table or as a JSON string", () => {
-    const upstreams = { echo: { kind: "echo" }, far: { ...HTTP, models: ["m"], timeout_seconds: 5, max_in_flight: 9 } };
-
-    const settings = parse({ UPSTREAMS: JSON.stringify(upstreams) });
-
-    expect(settings.upstreams).toEqual(parse({ UPSTREAMS: upstreams }).upstreams);
-    expect(settings.upstreams.get("far")).toEqual({
-      kind: "http",
-      name: "far",
-      baseUrl: "https://models.example/v1",
-      apiKey: null,
-      models: ["m"],
-      timeoutSeconds: 5,
-      maxInFlight: 9,
-    });
+  test.each([
+    ["LINES_PER_INVOCATION", "64", "linesPerInvocation", 64],
+    ["LINES_PER_INVOCATION", 64, "linesPerInvocation", 64],
+    ["CONSUMER_WAITS", "false", "consumerWaits", false],
+    ["MAX_LINES_PER_BATCH", "100", "maxLinesPerBatch", 100],
+    ["ENCRYPTION_KEY", LONG, "encryptionKey", LONG],
+  ] as const)("read %s=%j", (key, value, name, expected) => {
+    expect(parse({ [key]: value })[name]).toBe(expected);
   });
 
-  it("read an upstream's key from the secret that it names, and its URL without the slashes at its end", () => {
-    const far = { ...HTTP, base_url: "http://127.0.0.1:11434/v1//", api_key_secret: "FAR_KEY" };
-
-    const settings = parse({ UPSTREAMS: { echo: { kind: "echo" }, far }, FAR_KEY: "sk-far" });
-
-    expect(settings.upstreams.get("far")).toMatchObject({ apiKey: "sk-far", baseUrl: "http://127.0.0.1:11434/v1" });
-  });
-
-  it("know windows in seconds, minutes, hours and days", () => {
-    const { completionWindows } = parse({ COMPLETION_WINDOWS: "20s, 5m,24h,7d" });
-
-    expect([...completionWindows]).toEqual([
-      ["20s", 20],
-      ["5m", 300],
-      ["24h", 86_400],
-      ["7d", 604_800],
-    ]);
-  });
-
-  it.each<[mistake: string, variables: Readonly<Record<string, unknown>>, message: string]>([
-    ["no key", { ADMIN_API_KEY: undefined }, "ADMIN_API_KEY: must be set (a secret)"],
-    ["an empty key", { ADMIN_API_KEY: "" }, "ADMIN_API_KEY: must not be empty"],
-    ["no JSON", { UPSTREAMS: "{echo}" }, "UPSTREAMS: is not valid JSON"],
-    ["an unknown kind", { UPSTREAMS: { a: { kind: "grpc" } } }, 'UPSTREAMS.a.kind: kind must be "http" or "echo"'],
-    ["an unknown default", { DEFAULT_UPSTREAM: "x" }, "DEFAULT_UPSTREAM: there is no upstream 'x' in UPSTREAMS"],
+  test.each([
+    ["20s", [["20s", 20]]],
     [
-      "a URL that is none",
-      { UPSTREAMS: { a: { kind: "http", base_url: "models.example" } } },
-      "UPSTREAMS.a.base_url: must be an http or https URL, such as https://api.openai.com/v1",
+      "24h, 30m,7d",
+      [
+        ["24h", 86_400],
+        ["30m", 1800],
+        ["7d", 604_800],
+      ],
     ],
-    [
-      "a secret that is not set",
-      { UPSTREAMS: { echo: { kind: "echo" }, a: { ...HTTP, api_key_secret: "A_KEY" } } },
-      "UPSTREAMS.a.api_key_secret: the secret A_KEY is not set",
-    ],
-    [
-      "a timeout beyond what the platform allows",
-      { UPSTREAMS: { a: { kind: "echo", timeout_seconds: 801 } } },
-      "UPSTREAMS.a.timeout_seconds: must be at most 800",
-    ],
-    [
-      "a window that is none",
-      { COMPLETION_WINDOWS: "24h,soon" },
-      "COMPLETION_WINDOWS: 'soon' is no window such as 24h, 30m or 20s",
-    ],
-    ["a flag that is none", { PASS_THROUGH: "yes" }, 'PASS_THROUGH: must be "true" or "false"'],
-    ["pass-through without its key", { PASS_THROUGH: "true" }, "ENCRYPTION_KEY: must be set when PASS_THROUGH is true"],
-    ["a short encryption key", { ENCRYPTION_KEY: "short" }, "ENCRYPTION_KEY: must have at least 32 characters"],
-    ["a number that is none", { MAX_LINES_PER_BATCH: "many" }, "MAX_LINES_PER_BATCH: must be a number"],
-    ["too small a number", { LINES_PER_INVOCATION: "0" }, "LINES_PER_INVOCATION: must be at least 1"],
-  ])("name the key of a mistake: %s", (_mistake, variables, message) => {
-    expect(messageOf(variables)).toBe(message);
+  ] as const)("read the windows %j", (list, windows) => {
+    expect([...parse({ COMPLETION_WINDOWS: list }).completionWindows]).toEqual(windows);
   });
 
-  it("say an unknown member of an upstream by its place", () => {
-    expect(messageOf({ UPSTREAMS: { a: { ...HTTP, baseurl: "x" } } })).toMatch(/^UPSTREAMS\.a: .*baseurl/);
+  test("cut slashes off the end of a base URL, and know upstreams without a key", () => {
+    const settings = parse(upstream({ base_url: "http://127.0.0.1:11434/v1//", api_key_secret: undefined }));
+    expect(settings.upstreams.get("openai")).toMatchObject({ baseUrl: "http://127.0.0.1:11434/v1", apiKey: null });
+  });
+
+  test("are read once for each environment", () => {
+    expect(settingsOf(GOOD)).toBe(settingsOf(GOOD));
+    expect(settingsOf({ ...GOOD })).not.toBe(settingsOf(GOOD));
+  });
+});
+
+describe("a mistake is named with its key", () => {
+  test.each([
+    ["ADMIN_API_KEY", { ADMIN_API_KEY: undefined }, "must be set"],
+    ["ADMIN_API_KEY", { ADMIN_API_KEY: "" }, "must not be empty"],
+    ["DEFAULT_UPSTREAM", { DEFAULT_UPSTREAM: "other" }, "there is no upstream 'other' in UPSTREAMS"],
+    ["DEFAULT_UPSTREAM", { DEFAULT_UPSTREAM: "" }, "must name an upstream"],
+    ["DEFAULT_UPSTREAM", { DEFAULT_UPSTREAM: undefined }, ""],
+    ["UPSTREAMS", { UPSTREAMS: undefined }, ""],
+    ["UPSTREAMS", { UPSTREAMS: "{" }, "is not valid JSON"],
+    ["UPSTREAMS", { UPSTREAMS: "[]" }, ""],
+    ["UPSTREAMS.bad name", { UPSTREAMS: { "bad name": { kind: "echo" } } }, ""],
+    ["UPSTREAMS.openai.kind", upstream({ kind: "https" }), 'must be "http" or "echo"'],
+    ["UPSTREAMS.openai.kind", upstream({ kind: undefined }), 'must be "http" or "echo"'],
+    ["UPSTREAMS.openai", upstream({ baseurl: "https://x" }), "baseurl"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: undefined }), "must be an http or https URL"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "api.openai.com/v1" }), "must be an http or https URL"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "ftp://api.openai.com" }), "must be an http or https URL"],
+    ["UPSTREAMS.openai.api_key_secret", upstream({ api_key_secret: "MISSING" }), "the secret MISSING is not set"],
+    ["UPSTREAMS.openai.models", upstream({ models: "gpt" }), "must be a list of model names"],
+    ["UPSTREAMS.openai.models", upstream({ models: [] }), "must not be empty"],
+    ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 0 }), "must be at least 1"],
+    ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 801 }), "must be at most 800"],
+    ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: "soon" }), "must be a number"],
+    ["UPSTREAMS.openai.max_in_flight", upstream({ max_in_flight: 1.5 }), "must be a whole number"],
+    ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "" }, "is no window"],
+    ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "24h," }, "'' is no window"],
+    ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "1 day" }, "'1 day' is no window"],
+    ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "0s" }, "'0s' is no window"],
+    ["PASS_THROUGH", { PASS_THROUGH: "yes" }, 'must be "true" or "false"'],
+    ["ENCRYPTION_KEY", { PASS_THROUGH: "true" }, "must be set when PASS_THROUGH is true"],
+    ["ENCRYPTION_KEY", { ENCRYPTION_KEY: "short" }, "must have at least 32 characters"],
+    ["LINES_PER_INVOCATION", { LINES_PER_INVOCATION: "0" }, "must be at least 1"],
+    ["LINES_PER_INVOCATION", { LINES_PER_INVOCATION: "many" }, "must be a number"],
+    ["LINES_PER_INVOCATION", { LINES_PER_INVOCATION: "" }, ""],
+    ["CONSUMER_WAITS", { CONSUMER_WAITS: "0" }, 'must be "true" or "false"'],
+    ["MAX_LINES_PER_BATCH", { MAX_LINES_PER_BATCH: "1.5" }, "must be a whole number"],
+  ])("%s, given %j", (key, change, message) => {
+    let caught: unknown;
+    try {
+      parse(change);
+    } catch (error) {
+      caught = error;
+    }
+    expect(caught).toBeInstanceOf(SettingsError);
+    expect(String(caught)).toContain(`${key}: `);
+    expect(String(caught)).toContain(message);
+  });
+
+  test("and never with a secret's value", () => {
+    const secret = "sk-very-secret";
+    expect(() => parse({ ENCRYPTION_KEY: secret })).toThrow(/^(?!.*sk-very-secret)/);
+    expect(() => parse({ UPSTREAMS: `{"key": "${secret}"` })).toThrow(/^(?!.*sk-very-secret)/);
   });
 });
