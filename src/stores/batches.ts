@@ -43,14 +43,16 @@ export async function findBatch(db: D1Database, tenant: string, id: string): Pro
 }
 
 /** Newest first, the id breaking ties. */
-export async function listBatches(db: D1Database, query: BatchQuery): Promise<BatchRecord[]> {
+export async function listBatches(db: D1Database, { tenant, limit, after }: BatchQuery): Promise<BatchRecord[]> {
+  // Two statements, because SQLite seeks to a row only where the comparison stands by itself.
+  const behind = after === null ? "" : "AND (created_at, id) < (?3, ?4)";
+  const position = after === null ? [] : [after.createdAt.getTime(), after.id];
   const { results } = await db
     .prepare(
       `SELECT ${BATCH_COLUMNS} FROM batches
-       WHERE tenant = ?1 AND (?3 IS NULL OR (created_at, id) < (?3, ?4))
-       ORDER BY created_at DESC, id DESC LIMIT ?2`,
+       WHERE tenant = ?1 ${behind} ORDER BY created_at DESC, id DESC LIMIT ?2`,
     )
-    .bind(query.tenant, query.limit, query.after?.createdAt.getTime() ?? null, query.after?.id ?? null)
+    .bind(tenant, limit, ...position)
     .all<BatchRow>();
   return results.map(fromBatchRow);
 }
