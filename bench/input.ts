@@ -1,4 +1,4 @@
-/** Input files of any size: varied chat requests whose lines all have the same length, give or take their number. */
+/** Input files of any size: varied chat requests whose lines all have the same length, give or take an escape. */
 
 export interface InputShape {
   readonly lines: number;
@@ -6,14 +6,13 @@ export interface InputShape {
   readonly lineBytes: number;
 }
 
-/** Prose with what makes JSON work: escapes, and letters of more than one byte. */
-const PROSE =
-  'Summarise the report below in three sentences, then say what is missing. "Revenue rose by 4.2 %", it says,\\nbut not why; the café in Zürich closed. ';
+/** What stands between the quotes of a JSON string: prose with escapes, one byte a character. */
+const PROSE = String.raw`Summarise the report below in three sentences, then say what is missing. \"Revenue rose by 4.2 %\", it says,\nbut not why; the caf\u00e9 in Z\u00fcrich closed. `;
 const CHUNK_LINES = 1000;
 
 /** A file in chunks of a thousand lines. */
 export function* makeInput({ lines, lineBytes }: InputShape): Generator<Buffer> {
-  const text = JSON.stringify(PROSE.repeat(Math.ceil(lineBytes / PROSE.length))).slice(1);
+  const text = PROSE.repeat(Math.ceil(lineBytes / PROSE.length));
   for (let from = 0; from < lines; from += CHUNK_LINES) {
     const count = Math.min(CHUNK_LINES, lines - from);
     yield Buffer.from(Array.from({ length: count }, (_, index) => makeLine(from + index, text, lineBytes)).join(""));
@@ -28,6 +27,6 @@ function makeLine(line: number, text: string, lineBytes: number): string {
   const head = `{"custom_id":"${customIdOf(line)}","method":"POST","url":"/v1/chat/completions","body":{"model":"mock","temperature":0.2,"seed":${line},"messages":[{"role":"user","content":"${line}. `;
   const tail = '"}]}}\n';
   // An escape that is cut in two would be no JSON.
-  const content = text.slice(0, Math.max(0, lineBytes - head.length - tail.length)).replace(/\\+[^\\]?$/, "");
+  const content = text.slice(0, Math.max(0, lineBytes - head.length - tail.length)).replace(/\\(u[0-9a-f]{0,3})?$/, "");
   return head + content + tail;
 }

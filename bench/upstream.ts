@@ -36,8 +36,10 @@ export async function startUpstream(): Promise<Upstream> {
       return answer.statistics;
     },
     stop: async () => {
+      // A signal to the whole group has reached it too.
+      if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = once(child, "exit");
-      child.disconnect();
+      if (child.connected) child.disconnect();
       await ended;
     },
   };
