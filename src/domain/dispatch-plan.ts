@@ -23,7 +23,7 @@ export function planDispatches(demand: Demand): number {
   const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
   const sentSlots = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
   const workingSlots = sharedSlots(demand, "working");
-  const freeSlots = windowLines - windingDownLines(dispatches) - sentSlots - workingSlots;
+  const freeSlots = windowLines - windingDownLines(demand) - sentSlots - workingSlots;
   const unservedLines = claimableLines - sentSlots;
   return Math.max(0, Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation));
 }
@@ -36,7 +36,7 @@ export function planSlots(demand: Demand, token: string): number {
   const working = demand.dispatches.filter(({ phase }) => phase === "working");
   const rank = working.findIndex((dispatch) => dispatch.token === token);
   if (rank === -1) return 0;
-  const shared = Math.max(1, demand.windowLines - windingDownLines(demand.dispatches));
+  const shared = Math.max(1, demand.windowLines - windingDownLines(demand));
   const even = Math.floor(shared / working.length);
   const share = rank < shared % working.length ? even + 1 : even;
   return Math.min(demand.linesPerInvocation, share);
@@ -56,6 +56,11 @@ function sharedSlots(demand: Demand, phase: DispatchPhase): number {
   return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.windowLines));
 }
 
-function windingDownLines(dispatches: readonly DispatchState[]): number {
-  return dispatches.reduce((lines, { phase, openLines }) => (phase === "winding_down" ? lines + openLines : lines), 0);
+/** Of the lines that such a dispatch still has, no more are in flight than it has slots. */
+function windingDownLines({ dispatches, linesPerInvocation }: Demand): number {
+  return dispatches.reduce(
+    (lines, { phase, openLines }) =>
+      phase === "winding_down" ? lines + Math.min(openLines, linesPerInvocation) : lines,
+    0,
+  );
 }

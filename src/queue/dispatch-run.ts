@@ -38,8 +38,6 @@ export interface DispatchSummary {
 const HEARTBEAT_MS = 10_000;
 /** While the upstream pushes back, the dispatch window has to hear of it sooner. */
 const PRESSURE_REPORT_MS = 1_000;
-/** A chunk is stored when so much is finished, whether or not its slices are. */
-const MAX_FINISHED_BYTES = 4 * 1024 * 1024;
 /** A line that may be tried again this soon waits here; others go back to the coordinator. */
 const MAX_WAIT_MS = 5_000;
 /** After this no further slices are wanted: the platform scales consumers between invocations. */
@@ -189,17 +187,16 @@ export class DispatchRun {
     const now = Date.now();
     if (now < this.#reporter.restUntil) return false;
     if (this.#isIdle || this.#wantedLines() > 0) return true;
-    return this.#reporter.finished.bytes >= MAX_FINISHED_BYTES || now >= this.#nextReportAt;
+    return this.#reporter.finished.isFull || now >= this.#nextReportAt;
   }
 
   /** @returns how the run ends, or null when it goes on. */
   async #exchange(): Promise<DispatchSummary["end"] | null> {
     const wantedLines = this.#wantedLines();
     const isLeaving = this.#isIdle && wantedLines === 0 && !this.#reporter.hasBacklog;
-    const isWhole = this.#reporter.finished.bytes < MAX_FINISHED_BYTES && Date.now() < this.#nextReportAt;
     this.#tally.exchanges += 1;
     const orders = await this.#reporter.exchange({
-      scope: isWhole ? "whole_slices" : "everything",
+      scope: isLeaving ? "everything" : this.#reporter.finished.scopeAt(new Date()),
       wantedLines,
       phase: isLeaving ? "leaving" : this.#phase,
     });
@@ -235,7 +232,9 @@ export class DispatchRun {
   }
 
   get #nextReportAt(): number {
-    return this.#reporter.lastExchangeAt + (this.#reporter.hasPressure ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
+    const { lastExchangeAt, hasPressure, finished } = this.#reporter;
+    const heartbeatAt = lastExchangeAt + (hasPressure ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
+    return Math.min(heartbeatAt, finished.dueAt?.getTime() ?? heartbeatAt);
   }
 
   /** A line has ended or may be tried again, or it is time for something. */

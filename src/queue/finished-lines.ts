@@ -16,6 +16,8 @@ interface OpenSlice {
   /** Lines that are neither finished nor given back. */
   unfinished: number;
   finished: FinishedLine[];
+  /** When the first of `finished` was; null when there are none. */
+  finishedSince: Date | null;
 }
 
 export interface MadeChunk extends Chunk {
@@ -24,15 +26,40 @@ export interface MadeChunk extends Chunk {
 }
 
 /** Whole slices cost the coordinator one row each; the lines of a slice that goes on cost one more. */
-export type Scope = "whole_slices" | "everything";
+export type Scope = "nothing" | "whole_slices" | "everything";
+
+/** A chunk is a put, the dearest thing that is billed: it should hold so many lines, or so many slices. */
+const CHUNK_LINES = 100;
+const CHUNK_SLICES = 8;
+/** Not kept longer, however few they are: what is not stored is lost with its consumer. */
+const MAX_HELD_MS = 30_000;
+const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 export class FinishedLines {
   readonly #slices = new Map<number, OpenSlice>();
   readonly #encoder = new TextEncoder();
   #bytes = 0;
 
-  get bytes(): number {
-    return this.#bytes;
+  /** When what is here has to be stored; null when there is nothing. */
+  get dueAt(): Date | null {
+    let since: Date | null = null;
+    for (const { finishedSince } of this.#slices.values()) {
+      if (finishedSince !== null && (since === null || finishedSince < since)) since = finishedSince;
+    }
+    return since === null ? null : new Date(since.getTime() + MAX_HELD_MS);
+  }
+
+  get isFull(): boolean {
+    return this.#bytes >= MAX_HELD_BYTES;
+  }
+
+  /** What is worth storing now. */
+  scopeAt(now: Date): Scope {
+    const { dueAt } = this;
+    if (this.isFull || (dueAt !== null && dueAt <= now)) return "everything";
+    const whole = [...this.#slices.values()].filter(({ unfinished }) => unfinished === 0);
+    const lines = whole.reduce((sum, { finished }) => sum + finished.length, 0);
+    return lines >= CHUNK_LINES || whole.length >= CHUNK_SLICES ? "whole_slices" : "nothing";
   }
 
   get isEmpty(): boolean {
@@ -40,7 +67,8 @@ export class FinishedLines {
   }
 
   expect(slices: readonly ClaimedSlice[]): void {
-    for (const { index, lines } of slices) this.#slices.set(index, { unfinished: lines.length, finished: [] });
+    for (const { index, lines } of slices)
+      this.#slices.set(index, { unfinished: lines.length, finished: [], finishedSince: null });
   }
 
   add({ line, sliceIndex, customId }: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
@@ -50,6 +78,7 @@ export class FinishedLines {
     const text = this.#encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
     const usage = outcome.kind === "answered" && result === "completed" ? outcome.usage : null;
     const slice = this.#slices.get(sliceIndex);
+    if (slice !== undefined) slice.finishedSince ??= now;
     slice?.finished.push({ line, bytes: text.length, result, text, usage });
     this.#bytes += text.length;
     this.#close(sliceIndex);
@@ -63,11 +92,13 @@ export class FinishedLines {
 
   /** Takes lines out, as a chunk: successes first, then failures, each in input order. Null when there are none. */
   makeChunk(scope: Scope, key: string): MadeChunk | null {
+    if (scope === "nothing") return null;
     const lines: FinishedLine[] = [];
     for (const [index, slice] of this.#slices) {
       if (scope === "whole_slices" && slice.unfinished > 0) continue;
       lines.push(...slice.finished);
       slice.finished = [];
+      slice.finishedSince = null;
       if (slice.unfinished === 0) this.#slices.delete(index);
     }
     if (lines.length === 0) return null;

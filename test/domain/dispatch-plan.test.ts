@@ -50,7 +50,8 @@ describe("planDispatches", () => {
     ["counts those in the queue as full", demand(20, 1000, sent(3)), 1],
     ["leaves lines to those that were sent for them", demand(64, 10, sent(2)), 0],
     ["counts those at work as full", demand(20, 1000, working(3)), 1],
-    ["counts what others still finish", demand(20, 1000, windingDown(15)), 1],
+    ["counts what others still finish", demand(20, 1000, windingDown(4)), 4],
+    ["of which no more are in flight than they have slots", demand(20, 1000, windingDown(15)), 3],
     ["sends none while there are more at work than the window allows", demand(2, 1000, working(6)), 0],
   ])("%s", (_what, wanted, count) => {
     expect(planDispatches(wanted)).toBe(count);
