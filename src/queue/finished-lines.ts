@@ -67,8 +67,9 @@ export class FinishedLines {
   }
 
   expect(slices: readonly ClaimedSlice[]): void {
-    for (const { index, lines } of slices)
+    for (const { index, lines } of slices) {
       this.#slices.set(index, { unfinished: lines.length, finished: [], finishedSince: null });
+    }
   }
 
   add({ line, sliceIndex, customId }: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
