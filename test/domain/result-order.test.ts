@@ -42,8 +42,8 @@ describe("orderResults", () => {
     ["a line without a result", [output(0), output(2)], 3, "line 1 has no result"],
     ["a line whose results are nobody's", [output(0), voided(1)], 2, "line 1 has no result"],
     ["no line at all", [], 1, "line 0 has no result"],
-    ["a line with two results", [output(0), error(0)], 1, "line 0 has more than one result"],
-    ["a line beyond the last", [output(0), output(1)], 1, "line 1 has more than one result, or is none of the batch"],
+    ["a line with two results", [output(0), error(0)], 1, "line 0 has two results"],
+    ["a line beyond the last", [output(0), output(1)], 1, "line 1 has two results, or is none of the batch"],
   ])("refuses %s", (_what, lines, total, message) => {
     expect(() => orderResults([{ key: "a", lines }], total)).toThrow(message);
   });
