@@ -47,7 +47,7 @@ export default defineConfig({
         ],
         test: {
           name: "workers",
-          include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults}/**/*.test.ts"],
+          include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults,cost}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
           provide: { faults: readFaultSettings() },

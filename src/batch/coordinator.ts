@@ -12,7 +12,7 @@ import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/bat
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
-import { countLiveBatches, finalizeBatch, findBatch, saveBatch } from "../stores/batches.ts";
+import { countLiveBatches, finalizeBatch, findBatch, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
@@ -187,7 +187,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     this.#publishedAt = Date.now();
     try {
       const db = await openDatabase(this.env.DB);
-      if (progress !== this.#published) await saveBatch(db, record);
+      if (isNewStatus) await saveBatch(db, record);
+      else if (progress !== this.#published) await saveProgress(db, record);
       if (isRunning) live.share = this.#shareAmong(record, await countLiveBatches(db, record.upstream));
       this.#published = progress;
     } catch (error) {

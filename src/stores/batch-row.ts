@@ -94,7 +94,7 @@ export function fromBatchRow(row: BatchRow): BatchRecord {
   };
 }
 
-function toJson(value: object | null): string | null {
+export function toJson(value: object | null): string | null {
   return value === null ? null : JSON.stringify(value);
 }
 

@@ -4,7 +4,7 @@
  */
 import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
-import { type BatchRow, fromBatchRow, toBatchValues } from "./batch-row.ts";
+import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
 import { toFileValues } from "./files.ts";
 
 export interface BatchQuery {
@@ -24,6 +24,17 @@ export const LIVE_BATCH = "status IN ('validating', 'in_progress', 'finalizing',
 /** Writes the copy of a batch. Repeating it changes nothing; a final status stays, with all that goes with it. */
 export async function saveBatch(db: D1Database, batch: BatchRecord): Promise<void> {
   await prepareSave(db, batch).run();
+}
+
+/**
+ * Writes how far a batch has come, as long as its copy has the same status. A quarter of the rows of
+ * `saveBatch`, which touches the indexes on the status too.
+ */
+export async function saveProgress(db: D1Database, { id, status, counts, usage }: BatchRecord): Promise<void> {
+  await db
+    .prepare("UPDATE batches SET completed = ?3, failed = ?4, usage = ?5 WHERE id = ?1 AND status = ?2")
+    .bind(id, status, counts.completed, counts.failed, toJson(usage))
+    .run();
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   isInputHeld,
   listBatches,
   saveBatch,
+  saveProgress,
 } from "../../src/stores/batches.ts";
 import { findFile, hideFile, insertFile, removeFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
@@ -169,6 +170,25 @@ describe("batches", () => {
     await hideFile(db, { ...input, now });
     await saveBatch(db, makeBatch({ tenant: "org-owner", inputFileId: input.id }));
     expect(await isInputHeld(db, input.id)).toBe(true);
+  });
+});
+
+describe("progress", () => {
+  const usage = { inputTokens: 5, cachedTokens: 1, outputTokens: 3, reasoningTokens: 0, totalTokens: 8 };
+  const counts = { total: 9, completed: 4, failed: 2 };
+
+  it("is written into the copy, and nothing else is", async () => {
+    const batch = makeBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
+    await saveBatch(db, batch);
+    await saveProgress(db, { ...batch, counts, usage, model: "another-model" });
+    expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
+  });
+
+  it("is not written into a copy of another status", async () => {
+    const batch = makeBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
+    await saveBatch(db, batch);
+    await saveProgress(db, { ...batch, status: "in_progress", counts, usage });
+    expect(await findBatch(db, batch.tenant, batch.id)).toEqual(batch);
   });
 });
 

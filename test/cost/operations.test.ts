@@ -1,0 +1,60 @@
+/** What a batch may cost: the count of each billed operation for 1,000 lines, so that none creeps up unseen. */
+import { env } from "cloudflare:workers";
+import { runInDurableObject } from "cloudflare:test";
+import { expect, test } from "vitest";
+import { type BatchSpec, measureBatch } from "../../bench/cost/measure-batch.ts";
+import type { PricedUnit } from "../../bench/cost/prices.ts";
+import { priceMillionLines, scaleTally } from "../../bench/cost/tally.ts";
+
+const ANSWER_BYTES = 4096;
+const MINUTE_MS = 60_000;
+
+/** A tenth above what was measured: `npm run bench:cost` prints the present figures. */
+const MOST_PER_1000_LINES: readonly (readonly [BatchSpec, Partial<Record<PricedUnit, number>>])[] = [
+  [
+    { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 2 },
+    {
+      workerRequests: 11,
+      queueOperations: 27,
+      objectRequests: 82,
+      objectRowsWritten: 150,
+      databaseRowsWritten: 34,
+      bucketClassA: 24,
+      bucketClassB: 115,
+      logLines: 11,
+    },
+  ],
+  [
+    { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 15 },
+    {
+      workerRequests: 55,
+      queueOperations: 140,
+      objectRequests: 650,
+      objectRowsWritten: 680,
+      databaseRowsWritten: 230,
+      bucketClassA: 140,
+      bucketClassB: 430,
+      logLines: 52,
+    },
+  ],
+];
+
+test.each(MOST_PER_1000_LINES)(
+  "$lines lines, $meanLatencySeconds s a line",
+  async (spec, most) => {
+    const stub = env.COORDINATORS.getByName(crypto.randomUUID());
+    const { tally } = await runInDurableObject(stub, (_, state) => measureBatch({ state, database: env.DB }, spec));
+    const counts = scaleTally(tally, spec, { lines: 1000 });
+    const units = Object.keys(most) as PricedUnit[];
+    const beyond = units.filter((unit) => counts[unit] > (most[unit] ?? 0)).map((unit) => `${unit}: ${counts[unit]}`);
+    expect(beyond).toEqual([]);
+  },
+  MINUTE_MS,
+);
+
+test("a million usual lines stay below half a dollar", async () => {
+  const spec = { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 2 };
+  const stub = env.COORDINATORS.getByName(crypto.randomUUID());
+  const { tally } = await runInDurableObject(stub, (_, state) => measureBatch({ state, database: env.DB }, spec));
+  expect(priceMillionLines(tally, spec.lines).dollars).toBeLessThan(0.5);
+});
