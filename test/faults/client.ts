@@ -1,0 +1,131 @@
+/** A client of a simulated night: uploads, creates, polls, and perhaps cancels or deletes, as an SDK would. */
+import { createExecutionContext } from "cloudflare:test";
+import type { BatchStatus } from "../../src/domain/batch.ts";
+import { app } from "../../src/http/app.ts";
+import type { Night } from "./night.ts";
+
+export interface BatchReply {
+  readonly id: string;
+  readonly status: BatchStatus;
+  readonly expires_at: number;
+  readonly output_file_id: string | null;
+  readonly error_file_id: string | null;
+  readonly request_counts: { readonly total: number; readonly completed: number; readonly failed: number };
+}
+
+interface Reply {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** As the SDKs do it: two more. */
+const MAX_TRIES = 3;
+const FIRST_POLL_MS = 7000;
+const LAST_POLL_MS = 60_000;
+const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "expired", "cancelled"]);
+
+export class Client {
+  readonly #night: Night;
+  /** As last seen; null when it was never created. */
+  batch: BatchReply | null = null;
+  isCancelAccepted = false;
+  inputFileId: string | null = null;
+
+  constructor(night: Night) {
+    this.#night = night;
+  }
+
+  /** Gives up where an SDK would. */
+  async live(): Promise<void> {
+    const uploaded = await this.#ask("POST", "/v1/files", () => inputForm(this.#night.scenario.lines));
+    if (uploaded.status !== 200) return;
+    this.inputFileId = (uploaded.body as { id: string }).id;
+    const order = {
+      input_file_id: this.inputFileId,
+      endpoint: "/v1/chat/completions",
+      completion_window: this.#night.scenario.window,
+    };
+    const created = await this.#ask("POST", "/v1/batches", () => JSON.stringify(order));
+    if (created.status !== 200) return;
+    this.#see(created.body as BatchReply);
+    const { cancelAfterMs, deleteInputAfterMs } = this.#night.scenario;
+    await Promise.all([this.#poll(), this.#cancelAfter(cancelAfterMs), this.#deleteInputAfter(deleteInputAfterMs)]);
+  }
+
+  /** The batch's bytes in a file, or null. */
+  async #poll(): Promise<void> {
+    for (let waitMs = FIRST_POLL_MS; this.batch !== null && !FINAL.has(this.batch.status); waitMs *= 1.3) {
+      await this.#night.wait(Math.min(waitMs, LAST_POLL_MS));
+      const { status, body } = await this.#ask("GET", `/v1/batches/${this.batch.id}`);
+      if (status === 200) this.#see(body as BatchReply);
+      else if (status < 500) this.#night.violations.push(`a poll was answered ${status}`);
+    }
+  }
+
+  async #cancelAfter(delayMs: number | null): Promise<void> {
+    if (delayMs === null || this.batch === null) return;
+    await this.#night.wait(delayMs);
+    const { status, body } = await this.#ask("POST", `/v1/batches/${this.batch.id}/cancel`);
+    if (status === 200) {
+      this.isCancelAccepted = true;
+      this.#see(body as BatchReply);
+    } else if (status !== 409 && status < 500) this.#night.violations.push(`cancel was answered ${status}`);
+  }
+
+  async #deleteInputAfter(delayMs: number | null): Promise<void> {
+    if (delayMs === null) return;
+    await this.#night.wait(delayMs);
+    const { status } = await this.#ask("DELETE", `/v1/files/${this.inputFileId}`);
+    // 404: a try whose answer was lost had its effect.
+    if (status !== 200 && status !== 404 && status < 500) this.#night.violations.push(`delete was answered ${status}`);
+  }
+
+  #see(batch: BatchReply): void {
+    const last = this.batch?.request_counts;
+    const { completed, failed } = batch.request_counts;
+    if (last !== undefined && (completed < last.completed || failed < last.failed)) {
+      this.#night.violations.push(
+        `counts went from ${JSON.stringify(last)} to ${JSON.stringify(batch.request_counts)}`,
+      );
+    }
+    this.#night.noteStatus("the client", batch.id, batch.status);
+    this.batch = batch;
+  }
+
+  /** Asks again after a 5xx, later and later. */
+  async #ask(method: string, path: string, makeBody: () => BodyInit | null = () => null): Promise<Reply> {
+    for (let tries = 1; ; tries += 1) {
+      const reply = await this.#night.busy(() => this.#askOnce(method, path, makeBody()));
+      if (reply.status < 500 || tries === MAX_TRIES) return reply;
+      await this.#night.wait(500 * 2 ** tries);
+    }
+  }
+
+  async #askOnce(method: string, path: string, body: BodyInit | null): Promise<Reply> {
+    const request = new Request(`http://nightshift.test${path}`, {
+      method,
+      body,
+      headers: {
+        authorization: "Bearer sk-test",
+        ...(typeof body === "string" ? { "content-type": "application/json" } : {}),
+      },
+    });
+    const response = await app.fetch(request, this.#night.httpEnv, createExecutionContext());
+    return { status: response.status, body: await response.json() };
+  }
+}
+
+export function customIdOf(line: number): string {
+  return `line-${line}`;
+}
+
+function inputForm(lines: number): FormData {
+  const texts = Array.from({ length: lines }, (_, line) => {
+    const body = { model: "m", messages: [{ role: "user", content: "x".repeat(line % 7) }], line };
+    return JSON.stringify({ custom_id: customIdOf(line), method: "POST", url: "/v1/chat/completions", body });
+  });
+  const form = new FormData();
+  form.set("purpose", "batch");
+  form.set("file", new File([`${texts.join("\n")}\n`], "input.jsonl"));
+  return form;
+}

@@ -1,0 +1,98 @@
+/**
+ * The queue of a simulated night: at least once, in any order, with retries and dead letters as wrangler.toml
+ * sets them. While mishaps last it also loses messages, doubles them, and is late.
+ */
+import type { Dispatch } from "../../src/domain/dispatch.ts";
+import type { Random } from "./random.ts";
+
+/** As in wrangler.toml. */
+const MAX_RETRIES = 5;
+const RETRY_DELAY_MS = 5000;
+const MAX_LATENESS_MS = 90_000;
+
+export interface Delivery {
+  readonly queue: "nightshift-dispatches" | "nightshift-dead-letters";
+  readonly id: number;
+  readonly body: Dispatch;
+  readonly attempts: number;
+}
+
+export interface Mishaps {
+  readonly until: number;
+  readonly loss: number;
+  readonly double: number;
+  readonly late: number;
+  readonly deadLetter: number;
+}
+
+export class DispatchQueue {
+  readonly #random: Random;
+  readonly #mishaps: Mishaps;
+  readonly #deliverAt: (at: number, delivery: Delivery) => void;
+  #sent = 0;
+  #mishapCount = 0;
+
+  constructor(random: Random, mishaps: Mishaps, deliverAt: (at: number, delivery: Delivery) => void) {
+    this.#random = random;
+    this.#mishaps = mishaps;
+    this.#deliverAt = deliverAt;
+  }
+
+  get mishapCount(): number {
+    return this.#mishapCount;
+  }
+
+  send(body: Dispatch): void {
+    this.#sent += 1;
+    const delivery: Delivery = { queue: "nightshift-dispatches", id: this.#sent, body, attempts: 1 };
+    if (this.#happens(this.#mishaps.loss)) return;
+    if (this.#happens(this.#mishaps.double)) this.#deliver(delivery);
+    if (this.#happens(this.#mishaps.deadLetter)) this.#deliver({ ...delivery, queue: "nightshift-dead-letters" });
+    else this.#deliver(delivery);
+  }
+
+  /** Says what becomes of a delivery that was not acknowledged. */
+  retry(delivery: Delivery, delayMs: number = RETRY_DELAY_MS): void {
+    const again = { ...delivery, attempts: delivery.attempts + 1 };
+    if (delivery.attempts <= MAX_RETRIES) this.#deliverAt(Date.now() + delayMs, again);
+    else if (delivery.queue === "nightshift-dispatches") {
+      this.#deliverAt(Date.now(), { ...delivery, queue: "nightshift-dead-letters", attempts: 1 });
+    }
+  }
+
+  #deliver(delivery: Delivery): void {
+    const lateness = this.#happens(this.#mishaps.late) ? this.#random.between(1, MAX_LATENESS_MS) : 0;
+    this.#deliverAt(Date.now() + this.#random.between(1, 200) + lateness, delivery);
+  }
+
+  #happens(probability: number): boolean {
+    const happens = Date.now() < this.#mishaps.until && this.#random.chance(probability);
+    if (happens) this.#mishapCount += 1;
+    return happens;
+  }
+}
+
+/** The message batch of one delivery, and what the consumer made of it: nothing until it said so. */
+export function messageBatchOf(delivery: Delivery) {
+  const verdict: { said: "ack" | { readonly retryAfterMs: number } | null } = { said: null };
+  const message: Message = {
+    id: String(delivery.id),
+    timestamp: new Date(),
+    body: delivery.body,
+    attempts: delivery.attempts,
+    ack: () => {
+      verdict.said = "ack";
+    },
+    retry: (options) => {
+      verdict.said = { retryAfterMs: (options?.delaySeconds ?? RETRY_DELAY_MS / 1000) * 1000 };
+    },
+  };
+  const batch: MessageBatch = {
+    queue: delivery.queue,
+    messages: [message],
+    metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } },
+    ackAll: () => message.ack(),
+    retryAll: (options) => message.retry(options),
+  };
+  return { batch, verdict };
+}

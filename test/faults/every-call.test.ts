@@ -1,0 +1,107 @@
+/**
+ * One small batch, again and again: each time another call of a binding fails, or loses its answer, or is the last
+ * thing its caller does; then each site fails five times, for a minute, and for an hour, which is longer than the
+ * batch's window.
+ */
+import { beforeAll, describe, expect, test } from "vitest";
+import { Client } from "./client.ts";
+import type { Fault } from "./injector.ts";
+import { checkMorning, clearStores } from "./night-checks.ts";
+import { Night } from "./night.ts";
+import { type FaultRule, quietScenario } from "./scenario.ts";
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const HEALED_WITHIN_MS = 20 * MINUTE_MS;
+const TEST_TIMEOUT_MS = 2 * MINUTE_MS;
+/** Calls in an hour in which nothing goes on but tries: about one every two seconds. */
+const MAX_CALLS_AN_HOUR = 2000;
+
+/** What a night without faults calls, as `side site`, in order. */
+const calls: string[] = [];
+
+beforeAll(async () => {
+  const { night } = await playNight([], 0);
+  calls.push(...night.injector.calls.map(({ side, site }) => `${side} ${site}`));
+});
+
+async function playNight(faults: readonly FaultRule[], quietAfterMs: number) {
+  const scenario = { ...quietScenario(), faults, quietAfterMs };
+  const night = new Night(scenario);
+  const client = new Client(night);
+  await night.play(() => client.live(), night.startedAt + quietAfterMs + HEALED_WITHIN_MS);
+  const broken = await checkMorning(night, client);
+  await clearStores();
+  return { night, broken };
+}
+
+/** @returns what broke, beside the rule that broke it. */
+async function playEach(rules: readonly FaultRule[], quietAfterMs: number) {
+  const failures: string[] = [];
+  for (const rule of rules) {
+    const { night, broken } = await playNight([rule], quietAfterMs);
+    const found = night.injector.calls.length > MAX_CALLS_AN_HOUR ? [...broken, "too many calls"] : broken;
+    if (found.length > 0) failures.push(`${JSON.stringify(rule)}: ${found.join("; ")}`);
+  }
+  return failures;
+}
+
+describe("a batch survives that", () => {
+  test("nothing fails", async () => {
+    expect((await playNight([], 0)).broken).toEqual([]);
+    expect(sites().length).toBeGreaterThan(15);
+  });
+
+  test.each<Fault>(["before", "after", "crash"])(
+    "any one call fails: %s",
+    async (fault) => {
+      const seen = new Map<string, number>();
+      const rules: FaultRule[] = [];
+      for (const where of calls) {
+        const from = (seen.get(where) ?? 0) + 1;
+        seen.set(where, from);
+        rules.push({ where, fault, when: { kind: "calls", from, count: 1 } });
+      }
+      expect(await playEach(rules, 0)).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "any site fails five times in a row",
+    async () => {
+      const when = { kind: "calls", from: 1, count: 5 } as const;
+      expect(
+        await playEach(
+          sites().map((where) => ({ where, fault: "before", when })),
+          0,
+        ),
+      ).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "any site loses its answers for a minute",
+    async () => {
+      expect(await playEach(failingFor(MINUTE_MS, "after"), MINUTE_MS)).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "any site fails for an hour",
+    async () => {
+      expect(await playEach(failingFor(HOUR_MS, "before"), HOUR_MS)).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
+
+function sites(): readonly string[] {
+  return [...new Set(calls)];
+}
+
+function failingFor(untilMs: number, fault: Fault): readonly FaultRule[] {
+  return sites().map((where) => ({ where, fault, when: { kind: "period", fromMs: 0, untilMs, probability: 1 } }));
+}

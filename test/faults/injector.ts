@@ -1,0 +1,109 @@
+/** Decides over every call of a binding: it goes through, fails, succeeds without its answer, or is the caller's last. */
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/**
+ * `before`: the call fails and has no effect. `after`: it has its effect, and fails all the same. `crash`: it has
+ * its effect, and its caller dies.
+ */
+export type Fault = "before" | "after" | "crash";
+
+export interface Call {
+  /** Such as `bucket.put`. */
+  readonly site: string;
+  /** Who calls: the coordinator, a consumer, http, the sweep. */
+  readonly side: Side;
+  /** 1 for the first call of this side at this site. */
+  readonly number: number;
+  readonly at: number;
+}
+
+export type Side = "coordinator" | "consumer" | "http" | "sweep";
+
+export type FaultPlan = (call: Call) => Fault | null;
+
+/** One run of a consumer. A dead one has no effect any more, and learns of none. */
+export class Life {
+  #isOver = false;
+
+  isOver(): boolean {
+    return this.#isOver;
+  }
+
+  end(): void {
+    this.#isOver = true;
+  }
+}
+
+export const lives = new AsyncLocalStorage<Life>();
+
+export class Injector {
+  readonly calls: Call[] = [];
+  readonly #plan: FaultPlan;
+  readonly #onCrash: (side: Side) => void;
+  readonly #numbers = new Map<string, number>();
+  readonly #pending = new Set<Call>();
+  #faults = 0;
+
+  constructor(plan: FaultPlan, onCrash: (side: Side) => void) {
+    this.#plan = plan;
+    this.#onCrash = onCrash;
+  }
+
+  /** Calls under way. */
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  describePending(): string {
+    const pending = [...this.#pending].map(({ side, site, number }) => `${side} ${site} ${number}`);
+    return pending.join(", ") || "no call of a binding";
+  }
+
+  /** Calls of a side that has died have no end. */
+  forget(side: Side): void {
+    for (const call of this.#pending) if (call.side === side) this.#pending.delete(call);
+  }
+
+  get faults(): number {
+    return this.#faults;
+  }
+
+  async call<Value>(side: Side, site: string, effect: () => Promise<Value>): Promise<Value> {
+    const life = lives.getStore();
+    if (life?.isOver() === true) return never();
+    const number = (this.#numbers.get(`${side} ${site}`) ?? 0) + 1;
+    this.#numbers.set(`${side} ${site}`, number);
+    const call = { site, side, number, at: Date.now() };
+    this.calls.push(call);
+    const fault = this.#plan(call);
+    if (fault !== null) this.#faults += 1;
+    this.#pending.add(call);
+    const end = await settle(effect, fault).finally(() => {
+      this.#pending.delete(call);
+    });
+    if (fault === "crash") {
+      life?.end();
+      this.#onCrash(side);
+      return never();
+    }
+    if (life?.isOver() === true) return never();
+    if (fault !== null) throw new Error(`injected: ${side} ${site} ${number}`);
+    if (!end.ok) throw end.error;
+    return end.value;
+  }
+}
+
+type End<Value> = { readonly ok: true; readonly value: Value } | { readonly ok: false; readonly error: unknown };
+
+async function settle<Value>(effect: () => Promise<Value>, fault: Fault | null): Promise<End<Value>> {
+  if (fault === "before") return { ok: false, error: null };
+  try {
+    return { ok: true, value: await effect() };
+  } catch (error) {
+    return { ok: false, error };
+  }
+}
+
+function never<Value>(): Promise<Value> {
+  return new Promise(() => {});
+}

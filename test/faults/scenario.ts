@@ -1,0 +1,161 @@
+/** What happens in one simulated night. Everything follows from the seed: what fails, when, and what clients do. */
+import type { Mishaps } from "./dispatch-queue.ts";
+import type { Call, Fault, FaultPlan } from "./injector.ts";
+import { Random } from "./random.ts";
+
+export interface Scenario {
+  readonly seed: number;
+  readonly lines: number;
+  readonly window: "24h" | "3m";
+  readonly linesPerInvocation: number;
+  readonly maxInFlight: number;
+  /** Milliseconds after the start; null: never. */
+  readonly cancelAfterMs: number | null;
+  readonly deleteInputAfterMs: number | null;
+  /** Nothing fails any more. */
+  readonly quietAfterMs: number;
+  readonly faults: readonly FaultRule[];
+  readonly mishaps: Omit<Mishaps, "until">;
+  /** Of each second, that the object is evicted or a consumer dies in it. */
+  readonly evictions: number;
+  readonly consumerDeaths: number;
+  /** How many of a line's first calls fail upstream, and how. */
+  readonly answerOf: (line: number, call: number) => ScriptedAnswer;
+}
+
+/** Calls of some sites fail: so many in a row from some call on, or each with a probability for a time. */
+export interface FaultRule {
+  /** Beginning of `side site`. */
+  readonly where: string;
+  readonly fault: Fault;
+  readonly when:
+    | { readonly kind: "calls"; readonly from: number; readonly count: number }
+    | { readonly kind: "period"; readonly fromMs: number; readonly untilMs: number; readonly probability: number };
+}
+
+export interface ScriptedAnswer {
+  /** `hang`: nothing ever. `cut`: the connection breaks. */
+  readonly status: number | "hang" | "cut";
+  readonly delayMs: number;
+  readonly retryAfter?: string;
+}
+
+const SITES = [
+  "coordinator bucket.get",
+  "coordinator bucket.body",
+  "coordinator bucket.put",
+  "coordinator bucket.list",
+  "coordinator bucket.delete",
+  "coordinator db.run",
+  "coordinator db.first",
+  "coordinator db.batch",
+  "coordinator queue.sendBatch",
+  "coordinator bucket",
+  "coordinator db",
+  "consumer bucket.get",
+  "consumer bucket.body",
+  "consumer bucket.put",
+  "consumer bucket",
+  "consumer coordinator.claim",
+  "consumer coordinator.report",
+  "consumer coordinator",
+  "consumer",
+  "http bucket",
+  "http db",
+  "http coordinator.start",
+  "http coordinator.cancel",
+  "http coordinator.snapshot",
+  "sweep",
+] as const;
+
+const SECOND_MS = 1000;
+const MAX_LINES = 40;
+
+export function makeScenario(seed: number): Scenario {
+  const random = Random.of(seed, 1);
+  const isShort = random.chance(0.25);
+  return {
+    seed,
+    lines: random.between(1, random.chance(0.7) ? 6 : MAX_LINES),
+    window: isShort ? "3m" : "24h",
+    linesPerInvocation: random.pick([1, 3, 5, 64]),
+    maxInFlight: random.pick([1, 5, 12, 64]),
+    cancelAfterMs: random.chance(0.25) ? random.between(0, 60) * SECOND_MS : null,
+    deleteInputAfterMs: random.chance(0.2) ? random.between(0, 60) * SECOND_MS : null,
+    quietAfterMs: 150 * SECOND_MS,
+    faults: Array.from({ length: random.between(2, 6) }, () => makeRule(random)),
+    mishaps: {
+      loss: random.pick([0, 0, 0.1, 0.5]),
+      double: random.pick([0, 0, 0.3]),
+      late: random.pick([0, 0, 0.3]),
+      deadLetter: random.pick([0, 0, 0.2]),
+    },
+    evictions: random.pick([0, 0, 0.05, 0.2]),
+    consumerDeaths: random.pick([0, 0, 0.05, 0.2]),
+    answerOf: (line, call) => makeAnswer(seed, line, call),
+  };
+}
+
+/** Nothing fails but, at first, one line of three. */
+export function quietScenario(): Scenario {
+  return {
+    seed: 0,
+    lines: 3,
+    window: "3m",
+    linesPerInvocation: 2,
+    maxInFlight: 64,
+    cancelAfterMs: null,
+    deleteInputAfterMs: 0,
+    quietAfterMs: 0,
+    faults: [],
+    mishaps: { loss: 0, double: 0, late: 0, deadLetter: 0 },
+    evictions: 0,
+    consumerDeaths: 0,
+    answerOf: (line, call) => ({ status: line === 1 && call === 1 ? 500 : 200, delayMs: 300 }),
+  };
+}
+
+function makeRule(random: Random): FaultRule {
+  const fromMs = random.between(0, 60) * SECOND_MS;
+  return {
+    where: random.pick(SITES),
+    fault: random.pick<Fault>(["before", "before", "after", "after", "crash"]),
+    when: random.pick<FaultRule["when"]>([
+      { kind: "calls", from: random.between(1, 6), count: 1 },
+      { kind: "calls", from: random.between(1, 4), count: 5 },
+      { kind: "period", fromMs, untilMs: fromMs + 60 * SECOND_MS, probability: 1 },
+      { kind: "period", fromMs: 0, untilMs: 120 * SECOND_MS, probability: 0.15 },
+    ]),
+  };
+}
+
+/** The rules of a scenario that starts at `startedAt`, applied call by call. */
+export function planFaults({ seed, faults }: Pick<Scenario, "seed" | "faults">, startedAt: number): FaultPlan {
+  const random = Random.of(seed, 2);
+  return (call) => faults.find((rule) => applies(rule, call, { random, startedAt }))?.fault ?? null;
+}
+
+function applies(
+  { where, fault, when }: FaultRule,
+  call: Call,
+  { random, startedAt }: { readonly random: Random; readonly startedAt: number },
+): boolean {
+  if (!`${call.side} ${call.site}`.startsWith(where)) return false;
+  // A request of a client that dies is as good as one that fails.
+  if (fault === "crash" && (call.side === "http" || call.side === "sweep")) return false;
+  if (when.kind === "calls") return call.number >= when.from && call.number < when.from + when.count;
+  const sinceMs = call.at - startedAt;
+  return sinceMs >= when.fromMs && sinceMs < when.untilMs && random.chance(when.probability);
+}
+
+/** Most lines go well; some fail a few times first, a few for good. */
+function makeAnswer(seed: number, line: number, call: number): ScriptedAnswer {
+  const ofLine = Random.of(seed, 3, line);
+  const ofCall = Random.of(seed, 4, line, call);
+  const delayMs = ofCall.chance(0.05) ? ofCall.between(1, 15) * SECOND_MS : ofCall.between(20, 1500);
+  if (ofLine.chance(0.08)) return { status: 400, delayMs };
+  const troubles = ofLine.chance(0.25) ? ofLine.between(1, 3) : 0;
+  if (call > troubles) return { status: 200, delayMs };
+  const status = ofCall.pick<ScriptedAnswer["status"]>([429, 429, 500, 503, "hang", "cut"]);
+  return status === 429 && ofCall.chance(0.5) ? { status, delayMs, retryAfter: "7" } : { status, delayMs };
+}

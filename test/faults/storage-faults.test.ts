@@ -1,0 +1,44 @@
+/**
+ * Whole batches while stores, queue and coordinator fail at random moments and in random ways. A night that breaks
+ * a rule is named by its seed: `FAULT_SEED=<seed> npx vitest run test/faults/storage-faults.test.ts` plays it
+ * again. `FAULT_SCHEDULES=2000` plays more of them.
+ */
+import { afterEach, describe, expect, inject, test } from "vitest";
+import { Client } from "./client.ts";
+import { clearStores, checkMorning } from "./night-checks.ts";
+import { Night } from "./night.ts";
+import { makeScenario } from "./scenario.ts";
+
+const MINUTE_MS = 60_000;
+/** After the last fault. The longest road: a start that was cut off is found by the sweep, after ten minutes. */
+const HEALED_WITHIN_MS = 20 * MINUTE_MS;
+const NIGHTS_PER_TEST = 20;
+const TEST_TIMEOUT_MS = 5 * MINUTE_MS;
+
+const { firstSeed, schedules } = inject("faults");
+
+afterEach(clearStores);
+
+async function playNight(seed: number): Promise<readonly string[]> {
+  const scenario = makeScenario(seed);
+  const night = new Night(scenario);
+  const client = new Client(night);
+  await night.play(() => client.live(), night.startedAt + scenario.quietAfterMs + HEALED_WITHIN_MS);
+  const broken = await checkMorning(night, client);
+  await clearStores();
+  return broken.length === 0 ? [] : [`FAULT_SEED=${seed}: ${broken.join("; ")}`];
+}
+
+describe("a batch comes to its end, with every line settled once, through the faults of", () => {
+  const first = Array.from({ length: Math.ceil(schedules / NIGHTS_PER_TEST) }, (_, index) => index * NIGHTS_PER_TEST);
+  test.each(first)(
+    `nights %i and following`,
+    async (from) => {
+      const broken: string[] = [];
+      const nights = Math.min(NIGHTS_PER_TEST, schedules - from);
+      for (let night = 0; night < nights; night += 1) broken.push(...(await playNight(firstSeed + from + night)));
+      expect(broken).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
