@@ -27,7 +27,7 @@ export function renderTable({ title, head, rows }: Table): string {
 }
 
 /** Three figures are enough, thousands apart. */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   const digits =
     Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 2 - Math.floor(Math.log10(Math.abs(value) || 1));
   return value.toLocaleString("en-US", { maximumFractionDigits: Math.max(0, Math.min(4, digits)) });

@@ -37,7 +37,7 @@ export interface BatchRun {
 const WINDOWS = [16, 64, 80, 256];
 export const DEFAULT_WINDOW = 64;
 
-export async function startRig({ variables = {}, storage, signal }: RigOptions): Promise<Rig> {
+async function startRig({ variables = {}, storage, signal }: RigOptions): Promise<Rig> {
   const folder = mkdtempSync(path.join(tmpdir(), "nightshift-bench-"));
   const upstream = await startUpstream();
   const log = new WorkerLog();

@@ -48,6 +48,8 @@ export async function startLocalStack(options: StackOptions = {}): Promise<Local
 
   // A group of its own: Ctrl-C in a terminal reaches the caller alone, who then stops this one in order.
   const child = spawn(process.execPath, [path.join(import.meta.dirname, "dev.ts"), ...flags], {
+    // Node reads an --env-file wherever it stands among the arguments, and from where it was started.
+    cwd: path.resolve(import.meta.dirname, ".."),
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
