@@ -245,10 +245,12 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async #wipe(): Promise<void> {
-    this.#live = null;
+    // Until it is done, nobody knows: a wipe that fails leaves the batch to the next alarm.
+    this.#live = undefined;
     this.#alarmAt = null;
-    await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
+    this.#live = null;
+    await this.ctx.storage.deleteAlarm();
   }
 
   #load(): LiveBatch | null {

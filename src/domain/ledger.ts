@@ -3,6 +3,7 @@
  * state in memory, rebuilt from and written through to tables by src/batch/ledger-store.ts. A slice is
  * with one token at a time; a line settles once, whoever reports it, however often.
  */
+import { MAX_HANDED_BYTES } from "./limits.ts";
 import type { ChunkLine, ClaimedLine, ClaimedSlice, GivenBackLine, Slice } from "./dispatch.ts";
 
 /** A line that is not settled: tries so far, and the time before which it is not tried again (ms; 0: now). */
@@ -91,12 +92,14 @@ export class Ledger {
     return next;
   }
 
-  /** Hands out whole slices until they hold `wantedLines` lines or there are no more. */
+  /** Hands out whole slices until they hold `wantedLines` lines, or as many bytes as a consumer may take at once. */
   claim(token: string, wantedLines: number, now: number): readonly ClaimedSlice[] {
     const claimed: ClaimedSlice[] = [];
     let lines = 0;
+    let bytes = 0;
     for (const index of this.#claimableSlices(now)) {
-      if (lines >= wantedLines) break;
+      bytes += this.#at(index).slice.byteLength;
+      if (lines >= wantedLines || (lines > 0 && bytes > MAX_HANDED_BYTES)) break;
       const slice = this.#handOut(index, token, now);
       claimed.push(slice);
       lines += slice.lines.length;

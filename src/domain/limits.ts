@@ -11,6 +11,8 @@ export const MAX_FILE_BYTES = 200 * MIB;
 export const MAX_EMBEDDING_INPUTS = 50_000;
 /** Ours: a line must fit an isolate's memory several times (developers.cloudflare.com/workers/platform/limits/#memory). */
 export const MAX_LINE_BYTES = 8 * MIB;
+/** Ours: input that a consumer is handed at once, or holds unsent; a single longer line is an exception. */
+export const MAX_HANDED_BYTES = 4 * MIB;
 /** Ours: an id is stored and echoed with every result. */
 export const MAX_CUSTOM_ID_CHARACTERS = 512;
 /** Ours: so many reasons are listed before the rest is only counted. */

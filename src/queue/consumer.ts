@@ -1,14 +1,16 @@
 /** Takes messages from the queues: a dispatch is claimed and worked for, a dead letter is told to its coordinator. */
 import * as z from "zod";
 import { type Settings, settingsOf } from "../config.ts";
-import type { Dispatch } from "../domain/dispatch.ts";
+import type { BatchContext, Dispatch } from "../domain/dispatch.ts";
 import { logEvent, logFailure } from "../log.ts";
 import { openSealedKey } from "../stores/sealed-key.ts";
-import { DispatchRun } from "./dispatch-run.ts";
+import { type DispatchOrder, DispatchRun } from "./dispatch-run.ts";
 
 /** The queue whose name ends so holds what other queues gave up on. */
 const DEAD_LETTERS_SUFFIX = "dead-letters";
 const MAX_RETRY_DELAY_SECONDS = 300;
+
+type Destination = Pick<DispatchOrder, "upstream" | "apiKey">;
 
 const dispatchSchema = z.strictObject({ batchId: z.string(), token: z.string() });
 
@@ -50,8 +52,7 @@ async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: Exec
   const run = new DispatchRun({
     token,
     claim,
-    upstream: settings.upstreams.get(claim.batch.upstream) ?? null,
-    apiKey: await readProviderKey(settings, batchId, claim.batch.sealedKey),
+    ...(await findUpstream(settings, claim.batch)),
     bucket: env.BUCKET,
     report: (report) => coordinator().report(report),
   });
@@ -72,8 +73,18 @@ async function logRun(run: DispatchRun, batchId: string, token: string): Promise
   logEvent("dispatch", { batch: batchId, dispatch: token, ms: Date.now() - startedAt, ...summary });
 }
 
-async function readProviderKey(settings: Settings, batchId: string, sealedKey: string | null): Promise<string | null> {
-  if (sealedKey === null) return null;
-  if (settings.encryptionKey === null) throw new Error("ENCRYPTION_KEY is gone, and a batch needs it");
-  return openSealedKey(settings.encryptionKey, batchId, sealedKey);
+/**
+ * The upstream, and the key that goes there in place of the configured one. Without an upstream the lines count
+ * as sent to one that is out of reach, so that they come to an end: it is gone from the settings, or the
+ * provider's key was sealed with another ENCRYPTION_KEY than today's.
+ */
+async function findUpstream(settings: Settings, { batchId, upstream, sealedKey }: BatchContext): Promise<Destination> {
+  const found = settings.upstreams.get(upstream) ?? null;
+  if (sealedKey === null) return { upstream: found, apiKey: null };
+  try {
+    return { upstream: found, apiKey: await openSealedKey(settings.encryptionKey ?? "", batchId, sealedKey) };
+  } catch (error) {
+    logFailure("provider_key_unreadable", { batch: batchId }, error);
+    return { upstream: null, apiKey: null };
+  }
 }

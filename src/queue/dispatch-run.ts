@@ -6,6 +6,7 @@
  */
 import type { Upstream } from "../config.ts";
 import type { Claim, ClaimedSlice, Orders, Report } from "../domain/dispatch.ts";
+import { MAX_HANDED_BYTES } from "../domain/limits.ts";
 import { noAnswer } from "../domain/outcome.ts";
 import { decideRetry, isPressure } from "../domain/retry-policy.ts";
 import { logFailure } from "../log.ts";
@@ -216,7 +217,9 @@ export class DispatchRun {
   /** So many that the slots stay filled while the next lines are fetched. */
   #wantedLines(): number {
     const held = this.#ready.length + this.#waiting.size;
-    return this.#isTaking && !this.#reporter.isFailing && held < this.#slots ? 2 * this.#slots - held : 0;
+    if (!this.#isTaking || this.#reporter.isFailing || held >= this.#slots) return 0;
+    const heldCharacters = this.#ready.reduce((sum, { body }) => sum + body.length, 0);
+    return heldCharacters < MAX_HANDED_BYTES ? 2 * this.#slots - held : 0;
   }
 
   get #phase(): "working" | "winding_down" {

@@ -1,12 +1,9 @@
 /** Reads claimed slices from the input file: neighbours with one ranged read. Knows nothing of running them. */
 import type { ClaimedSlice } from "../domain/dispatch.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
-import { MAX_LINE_BYTES } from "../domain/limits.ts";
+import { MAX_HANDED_BYTES, MAX_LINE_BYTES } from "../domain/limits.ts";
 import { rawMember } from "../domain/raw-json.ts";
 import { groupNeighbours } from "../domain/slices.ts";
-
-/** Read at once; a slice alone may be larger when it is one long line. */
-const MAX_READ_BYTES = 4 * 1024 * 1024;
 
 /** A line that is ready to be sent. */
 export interface ReadyLine {
@@ -28,7 +25,7 @@ export async function readSliceLines(
   slices: readonly ClaimedSlice[],
 ): Promise<readonly ReadyLine[] | null> {
   const lines: ReadyLine[] = [];
-  for (const neighbours of groupNeighbours(slices, MAX_READ_BYTES)) {
+  for (const neighbours of groupNeighbours(slices, MAX_HANDED_BYTES)) {
     const first = neighbours[0];
     const length = neighbours.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
     if (first === undefined) continue;

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ChunkLine, GivenBackLine, Slice } from "../../src/domain/dispatch.ts";
+import { MAX_HANDED_BYTES } from "../../src/domain/limits.ts";
 import { Ledger, type SliceState } from "../../src/domain/ledger.ts";
 
 /** A ledger of slices with so many lines each, none of them tried. */
@@ -38,6 +39,15 @@ describe("claim", () => {
     const ledger = new Ledger(makeStates([2, 2, 1]));
     expect(linesOf(ledger, { token: "a", wanted, now: 0 })).toEqual(lines);
     expect(ledger.openLines).toBe(lines.length);
+  });
+
+  test.each([
+    ["just fits", MAX_HANDED_BYTES / 2, [0, 1]],
+    ["is a byte too much", MAX_HANDED_BYTES / 2 + 1, [0]],
+    ["is too much alone, and has to go all the same", MAX_HANDED_BYTES + 1, [0]],
+  ])("hands out no more bytes than a consumer may hold: what %s", (_, byteLength, lines) => {
+    const states = makeStates([1, 1, 1]).map(({ slice, ...state }) => ({ ...state, slice: { ...slice, byteLength } }));
+    expect(linesOf(new Ledger(states), { token: "a", wanted: 9, now: 0 })).toEqual(lines);
   });
 
   test("hands nothing out twice", () => {
