@@ -50,7 +50,7 @@ export default defineConfig({
           include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults,cost}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
-          provide: { faults: readFaultSettings() },
+          provide: { faults: readFaultSettings(), fuzz: readFuzzSettings() },
         },
       },
       {
@@ -73,4 +73,10 @@ export default defineConfig({
 function readFaultSettings() {
   const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = "200" } = process.env;
   return seed === undefined ? { firstSeed: 1, schedules: Number(schedules) } : { firstSeed: Number(seed), schedules: 1 };
+}
+
+/** How many inputs, and which: test/fuzz/fuzz.ts. */
+function readFuzzSettings() {
+  const { FUZZ_INPUTS: inputs = "3000", FUZZ_SEED: seed = "1" } = process.env;
+  return { inputs: Number(inputs), seed: Number(seed) };
 }

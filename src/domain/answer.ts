@@ -2,6 +2,7 @@
  * Makes an `Answer` of what an upstream sent: keeps its JSON, reads usage and failure out of it. Parses once.
  * Whether the answer is good enough to settle on is the retry policy's business.
  */
+import { firstCharacters } from "./characters.ts";
 import type { Answer, Failure } from "./outcome.ts";
 import { toOneLine } from "./raw-json.ts";
 import { readUsage } from "./usage.ts";
@@ -57,7 +58,9 @@ function parseJson(text: string): Parsed {
 
 /** What is not JSON becomes an object of the shape in which OpenAI reports errors. */
 function wrapText(text: string): string {
-  return JSON.stringify({ error: { message: firstCharacters(text), type: "upstream_error", param: null, code: null } });
+  return JSON.stringify({
+    error: { message: firstCharacters(text, MAX_KEPT_CHARACTERS), type: "upstream_error", param: null, code: null },
+  });
 }
 
 function readFailure(statusCode: number, parsed: Parsed): Failure {
@@ -98,19 +101,13 @@ function findError(body: unknown): unknown {
 function readMessage(error: unknown): string | null {
   const first: unknown = Array.isArray(error) ? error[0] : error;
   const message = typeof first === "string" ? first : (member(first, "message") ?? member(first, "msg"));
-  return typeof message === "string" && message !== "" ? firstCharacters(message) : null;
+  return typeof message === "string" && message !== "" ? firstCharacters(message, MAX_KEPT_CHARACTERS) : null;
 }
 
 /** Some servers send numbers (vLLM: `"code": 400`); on the wire a code is a string. */
 function readCode(value: unknown): string | null {
   if (typeof value === "number") return String(value);
-  return typeof value === "string" && value !== "" ? firstCharacters(value) : null;
-}
-
-/** Does not cut a surrogate pair in two. */
-function firstCharacters(text: string): string {
-  const kept = text.slice(0, MAX_KEPT_CHARACTERS);
-  return kept.length < text.length && /[\uD800-\uDBFF]$/.test(kept) ? kept.slice(0, -1) : kept;
+  return typeof value === "string" && value !== "" ? firstCharacters(value, MAX_KEPT_CHARACTERS) : null;
 }
 
 function member(value: unknown, name: string): unknown {

@@ -30,6 +30,8 @@ export interface InputRules extends LineRules {
 }
 
 const LONGEST_PLAIN_KEY = 44;
+/** Ours: the batch shows its model, and must fit a row. What is longer is for the upstream to refuse. */
+const LONGEST_KEPT_MODEL = 256;
 
 export class InputCheck {
   readonly #rules: InputRules;
@@ -89,9 +91,13 @@ export class InputCheck {
     if (this.#customIds.has(key)) return duplicateCustomId(customId);
     this.#customIds.add(key);
     this.#embeddingInputs += embeddingInputs;
-    if (this.#model === undefined) this.#model = model;
-    else if (this.#model !== model) this.#model = null;
+    this.#noteModel(model);
     return null;
+  }
+
+  #noteModel(model: string | null): void {
+    if (this.#model === undefined) this.#model = model;
+    if (this.#model !== model || (model?.length ?? 0) > LONGEST_KEPT_MODEL) this.#model = null;
   }
 
   /** Blank lines at the end are ignored; those before another line are lines that do not parse. */

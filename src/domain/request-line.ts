@@ -3,6 +3,7 @@
  * messages. What the body contains beyond this is the upstream's business. No I/O.
  */
 import type { LineProblem } from "./batch.ts";
+import { countCharacters, firstCharacters } from "./characters.ts";
 import { type Endpoint, REQUIRED_MESSAGES } from "./endpoints.ts";
 import { MAX_CUSTOM_ID_CHARACTERS, MAX_LINE_BYTES } from "./limits.ts";
 import { ok, refuse, type Result } from "./result.ts";
@@ -43,7 +44,8 @@ export function parseRequestLine(text: string, rules: LineRules): Result<Request
   const customId = line["custom_id"];
   if (customId === undefined) return refuse(missing("custom_id"));
   if (typeof customId !== "string") return refuse(wrongType("custom_id", "a string", customId));
-  if (customId.length > MAX_CUSTOM_ID_CHARACTERS) return refuse(tooLong(customId.length));
+  const characters = countCharacters(customId);
+  if (characters > MAX_CUSTOM_ID_CHARACTERS) return refuse(tooLong(characters));
   const envelope = checkEnvelope(line, rules.path);
   if (envelope !== null) return refuse(envelope);
   const body = line["body"];
@@ -55,7 +57,7 @@ export function parseRequestLine(text: string, rules: LineRules): Result<Request
 export function duplicateCustomId(customId: string): Problem {
   return {
     code: "duplicate_custom_id",
-    message: `The custom_id '${customId}' for this request is a duplicate of another request. The custom_id parameter must be unique for each request in a batch.`,
+    message: `The custom_id '${shorten(customId)}' for this request is a duplicate of another request. The custom_id parameter must be unique for each request in a batch.`,
     param: "custom_id",
   };
 }
@@ -151,9 +153,12 @@ export function describeType(value: unknown): string {
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-/** Keeps a client's long value from filling the list of errors. */
+/**
+ * Keeps a client's long values from filling the list of errors: a thousand of them must fit a row of 2 MB
+ * (developers.cloudflare.com/durable-objects/platform/limits), where JSON may spell a character with six bytes.
+ */
 function shorten(value: string): string {
-  return value.length <= 100 ? value : `${value.slice(0, 100)}…`;
+  return value.length <= 100 ? value : `${firstCharacters(value, 100)}…`;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -3,6 +3,7 @@
  * that memory does not grow with it. Whatever goes wrong, neither bytes nor a row are left behind.
  */
 import { waitUntil } from "cloudflare:workers";
+import { firstCharacters } from "../domain/characters.ts";
 import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES } from "../domain/limits.ts";
@@ -111,12 +112,12 @@ class FormReader {
     if (name === "file") {
       if (filename === null) throw new ApiError(400, wrongType(name, "a file", "a string"));
       if (this.#filename !== null) throw plainError(400, "Expected one 'file', but got more.");
-      this.#filename = filename.slice(0, MAX_FILENAME_CHARACTERS);
+      this.#filename = firstCharacters(filename, MAX_FILENAME_CHARACTERS);
       this.#part = { kind: "file" };
       return;
     }
     if (filename !== null) {
-      const known = name in fileForm.in.shape;
+      const known = Object.hasOwn(fileForm.in.shape, name);
       throw new ApiError(400, known ? wrongType(name, "a string", "a file") : unknownParameter(name));
     }
     this.#part = { kind: "field", name, bytes: [] };

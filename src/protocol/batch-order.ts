@@ -1,5 +1,6 @@
 /** What a client sends to create a batch, checked as the table of the wire contract (§2, Create) says. */
 import * as z from "zod";
+import { countCharacters } from "../domain/characters.ts";
 import { ENDPOINT_PATHS } from "../domain/endpoints.ts";
 import {
   MAX_EXPIRES_AFTER_SECONDS,
@@ -23,20 +24,24 @@ export interface BatchOrder {
 /** Ours: an id is stored and repeated in messages. The longest real one has 37 characters. */
 const MAX_ID_CHARACTERS = 256;
 
-const metadataSchema = z.record(z.string(), z.string()).check(({ value, issues }) => {
-  const pairs = Object.entries(value);
-  if (pairs.length > MAX_METADATA_PAIRS) {
-    issues.push({ code: "custom", input: value, params: tooManyProperties(pairs.length) });
-  }
-  for (const [name, text] of pairs) {
-    const [nameLength, textLength] = [countCharacters(name), countCharacters(text)];
-    if (nameLength > MAX_METADATA_KEY_CHARACTERS) {
-      issues.push({ code: "custom", input: value, params: propertyNameTooLong(nameLength) });
-    } else if (textLength > MAX_METADATA_VALUE_CHARACTERS) {
-      issues.push({ code: "custom", input: text, path: [name], params: valueTooLong(name, textLength) });
+/** A map in between: zod's records lose the key `__proto__`. */
+const metadataSchema = z
+  .preprocess((value) => (isObject(value) ? new Map(Object.entries(value)) : value), z.map(z.string(), z.string()))
+  .check(({ value, issues }) => {
+    const pairs = [...value];
+    if (pairs.length > MAX_METADATA_PAIRS) {
+      issues.push({ code: "custom", input: value, params: tooManyProperties(pairs.length) });
     }
-  }
-});
+    for (const [name, text] of pairs) {
+      const [nameLength, textLength] = [countCharacters(name), countCharacters(text)];
+      if (nameLength > MAX_METADATA_KEY_CHARACTERS) {
+        issues.push({ code: "custom", input: value, params: propertyNameTooLong(nameLength) });
+      } else if (textLength > MAX_METADATA_VALUE_CHARACTERS) {
+        issues.push({ code: "custom", input: text, path: [name], params: valueTooLong(name, textLength) });
+      }
+    }
+  })
+  .transform((pairs) => Object.fromEntries(pairs));
 
 /** @param windows the deployment's completion windows. */
 export function batchOrderSchema(windows: readonly string[]) {
@@ -83,7 +88,6 @@ function valueTooLong(name: string, length: number): CustomRefusal {
   };
 }
 
-/** Code points: a character beyond the BMP counts once. */
-function countCharacters(text: string): number {
-  return Array.from(text).length;
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -3,6 +3,7 @@
  * issues and for the few checks that zod does not make. It knows neither routes nor HTTP statuses.
  */
 import type * as z from "zod";
+import { firstCharacters } from "../domain/characters.ts";
 import { describeType } from "../domain/request-line.ts";
 import { ok, refuse, type Result } from "../domain/result.ts";
 
@@ -98,6 +99,7 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
   int: "an integer",
   object: "an object",
   record: "an object",
+  map: "an object",
 };
 
 function toWrongType(issue: z.core.$ZodIssueInvalidType, param: string | null): Refusal {
@@ -124,5 +126,5 @@ function toTooLarge(issue: z.core.$ZodIssueTooBig, param: string | null): Refusa
 }
 
 function shorten(value: string): string {
-  return value.length <= MAX_QUOTED_CHARACTERS ? value : `${value.slice(0, MAX_QUOTED_CHARACTERS)}…`;
+  return value.length <= MAX_QUOTED_CHARACTERS ? value : `${firstCharacters(value, MAX_QUOTED_CHARACTERS)}…`;
 }

@@ -9,11 +9,13 @@ export class ObjectUpload {
   readonly #key: string;
   readonly #parts: R2UploadedPart[] = [];
   #multipart: R2MultipartUpload | null = null;
-  #filling = new Uint8Array(UPLOAD_PART_BYTES);
+  /** Grows up to a part: many small uploads at once must fit an isolate. */
+  #filling = new Uint8Array(0);
   #filledBytes = 0;
   /** The other buffer, once there is one; it belongs to `#sending` until that has settled. */
   #spare: Uint8Array<ArrayBuffer> | null = null;
   #sending: Promise<void> = Promise.resolve();
+  #mayExist = false;
 
   constructor(bucket: R2Bucket, key: string) {
     this.#bucket = bucket;
@@ -27,6 +29,7 @@ export class ObjectUpload {
       // A full part is sent only when more follows: a file of just one part is put in one piece.
       if (this.#filledBytes === UPLOAD_PART_BYTES) await this.#startPart();
       const fitting = rest.subarray(0, UPLOAD_PART_BYTES - this.#filledBytes);
+      this.#reserve(this.#filledBytes + fitting.length);
       this.#filling.set(fitting, this.#filledBytes);
       this.#filledBytes += fitting.length;
       rest = rest.subarray(fitting.length);
@@ -35,6 +38,7 @@ export class ObjectUpload {
 
   /** The object exists once this has returned. */
   async finish(): Promise<void> {
+    this.#mayExist = true;
     if (this.#multipart === null) {
       await this.#bucket.put(this.#key, this.#filling.subarray(0, this.#filledBytes));
       return;
@@ -49,7 +53,14 @@ export class ObjectUpload {
     await this.#sending.catch(() => undefined);
     // A completed upload cannot be aborted, and knows so only by throwing.
     await this.#multipart?.abort().catch(() => undefined);
-    await this.#bucket.delete(this.#key);
+    if (this.#mayExist) await this.#bucket.delete(this.#key);
+  }
+
+  #reserve(bytes: number): void {
+    if (bytes <= this.#filling.length) return;
+    const grown = new Uint8Array(Math.min(UPLOAD_PART_BYTES, Math.max(bytes, 2 * this.#filling.length)));
+    grown.set(this.#filling.subarray(0, this.#filledBytes));
+    this.#filling = grown;
   }
 
   async #startPart(): Promise<void> {
