@@ -4,10 +4,10 @@
  */
 import { DOWNLOADABLE_PURPOSES, type FileRecord } from "../domain/file.ts";
 import { fileKey } from "../stores/object-keys.ts";
-import { noSuchFile, plainError } from "./api-error.ts";
+import { ApiError, noSuchFile, plainError } from "./api-error.ts";
 import { readRange } from "./range.ts";
 
-/** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone. */
+/** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone, 416 for a range outside. */
 export async function answerContent(request: Request, file: FileRecord, bucket: R2Bucket): Promise<Response> {
   if (!DOWNLOADABLE_PURPOSES.includes(file.purpose)) {
     throw plainError(400, `Not allowed to download files of purpose: ${file.purpose}`);
@@ -19,8 +19,8 @@ export async function answerContent(request: Request, file: FileRecord, bucket: 
     ? null
     : readRange(request.headers.get("range") ?? undefined, file.bytes);
   if (range === "unsatisfiable") {
-    headers.set("content-range", `bytes */${file.bytes}`);
-    return new Response(null, { status: 416, headers });
+    const refusal = { code: null, message: `The file has ${file.bytes} bytes, and none in that range.`, param: null };
+    throw new ApiError(416, refusal, { "content-range": `bytes */${file.bytes}` });
   }
   const { offset, length } = range ?? { offset: 0, length: file.bytes };
   headers.set("content-type", "application/octet-stream");

@@ -49,8 +49,9 @@ describe("the content of a file", () => {
   });
 
   it.each(["bytes=16-", "bytes=99-100", "bytes=-0"])("has nothing for %s", async (range) => {
-    const { status, headers, text } = await get({ range });
-    expect([status, text, headers.get("content-range")]).toEqual([416, "", `bytes */${BYTES}`]);
+    const { status, headers, json } = await get({ range });
+    expect([status, json]).toEqual([416, envelope({ message: "The file has 16 bytes, and none in that range." })]);
+    expect(headers.get("content-range")).toBe(`bytes */${BYTES}`);
   });
 
   it.each(["bytes=5-2", "bytes=a-b", "bytes=-", "bytes=0-1,4-5", "lines=0-1", "0-1"])(
