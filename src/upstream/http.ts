@@ -12,6 +12,9 @@ import type { UpstreamRequest } from "./upstream-request.ts";
 /** Of a key with other characters the runtime complains in its log, and quotes it. */
 const VISIBLE_ASCII = /^[\x21-\x7e]+$/;
 
+/** Where each endpoint of an upstream is: joined once, not for each line. */
+const targets = new WeakMap<HttpUpstream, Map<string, string>>();
+
 /** Never throws. The time limit covers connection, headers and body. */
 export async function sendOverHttp(upstream: HttpUpstream, request: UpstreamRequest): Promise<Outcome> {
   const key = request.apiKey ?? upstream.apiKey;
@@ -43,7 +46,7 @@ export function joinUrl(baseUrl: string, endpoint: string): string {
 }
 
 async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal: AbortSignal): Promise<Outcome> {
-  const response = await fetch(joinUrl(upstream.baseUrl, request.endpoint), {
+  const response = await fetch(targetOf(upstream, request.endpoint), {
     method: "POST",
     headers: headersFor(upstream, request),
     body: request.body,
@@ -64,9 +67,17 @@ async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal
   });
 }
 
+function targetOf(upstream: HttpUpstream, endpoint: string): string {
+  const known = targets.get(upstream) ?? new Map<string, string>();
+  const target = known.get(endpoint) ?? joinUrl(upstream.baseUrl, endpoint);
+  targets.set(upstream, known.set(endpoint, target));
+  return target;
+}
+
 /** These and no others: nothing that a client sent us goes along. */
-function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: UpstreamRequest): Headers {
-  const headers = new Headers({
+function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: UpstreamRequest) {
+  const key = apiKey ?? upstream.apiKey;
+  return {
     "content-type": "application/json",
     accept: "application/json",
     "user-agent": "nightshift",
@@ -75,10 +86,8 @@ function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: Ups
     // The same for a try that is sent again after a crash, another for the next try: an upstream that knows
     // the header neither runs a try twice nor answers a retry with the failure it remembers.
     "idempotency-key": `${requestKey}-${attempt}`,
-  });
-  const key = apiKey ?? upstream.apiKey;
-  if (key !== null) headers.set("authorization", `Bearer ${key}`);
-  return headers;
+    ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+  };
 }
 
 /** Bytes that are no UTF-8 become U+FFFD, since JSON has no other way to hold them. Null: too large. */
