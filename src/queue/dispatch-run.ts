@@ -110,7 +110,8 @@ export class DispatchRun {
     } finally {
       this.#running -= 1;
       this.#launch();
-      this.#event.resolve();
+      // Under pressure the gate and the next report move, and with them the time at which the loop must wake.
+      if (this.#reporter.hasPressure || this.#isExchangeDue()) this.#event.resolve();
     }
   }
 
