@@ -13,5 +13,7 @@ export interface AppEnv {
     /** The object that the request turned out to be about, for its log line. */
     batchId?: string;
     fileId?: string;
+    /** Why it was refused, in OpenAI's codes. */
+    refusal?: string;
   };
 }

@@ -8,7 +8,7 @@ import type { ErrorEnvelope } from "../protocol/error.ts";
 import type { Refusal } from "../protocol/refusal.ts";
 import { ApiError, plainError } from "./api-error.ts";
 import type { AppEnv } from "./app-env.ts";
-import { isHealthy } from "./health.ts";
+import { checkHealth } from "./health.ts";
 import { refuseMethod } from "./method.ts";
 import { logRequest } from "./request-log.ts";
 import { batches } from "./routes/batches.ts";
@@ -16,9 +16,10 @@ import { files } from "./routes/files.ts";
 
 export const app = new Hono<AppEnv>()
   .use(logRequest)
-  .get("/healthz", async (c) =>
-    (await isHealthy(c.env)) ? c.json({ status: "ok" }) : c.json({ status: "unavailable" }, 503),
-  )
+  .get("/healthz", async (c) => {
+    const health = await checkHealth(c.env);
+    return c.json(health, health.status === "ok" ? 200 : 503);
+  })
   .all("/healthz", refuseMethod("GET"))
   .route("/v1/files", files)
   .route("/v1/batches", batches)
@@ -26,12 +27,15 @@ export const app = new Hono<AppEnv>()
   .onError(handleError);
 
 function handleError(error: Error, c: Context<AppEnv>): Response {
-  if (error instanceof ApiError) return c.json(toEnvelope(error.status, error.refusal), error.status, error.headers);
+  if (error instanceof ApiError) {
+    if (error.refusal.code !== null) c.set("refusal", error.refusal.code);
+    return c.json(toEnvelope(error.status, error.refusal), error.status, error.headers);
+  }
   if (error instanceof SettingsError) {
-    logFailure("misconfigured", { requestId: c.var.requestId }, error);
+    logFailure("misconfigured", { request: c.var.requestId }, error);
     return c.json(toEnvelope(500, plainRefusal("The server is misconfigured.")), 500);
   }
-  logFailure("request_failed", { requestId: c.var.requestId }, error);
+  logFailure("request_failed", { request: c.var.requestId }, error);
   return c.json(toEnvelope(500, plainRefusal("The server had an error while processing your request.")), 500);
 }
 

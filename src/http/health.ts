@@ -1,18 +1,50 @@
-/** Whether this deployment can do its work: its stores answer in time. */
-import { probeStores } from "../stores/probe.ts";
+/**
+ * Whether this deployment can do its work: D1, R2 and its queues answer in time. A queue is asked for its
+ * metrics, which sends nothing and reaches the queue itself. Upstreams are not asked: their trouble is no
+ * reason to take this service out.
+ */
+import { logEvent } from "../log.ts";
+import { probeBucket, probeDatabase } from "../stores/probe.ts";
 
-const PATIENCE_MS = 5000;
+type Check = "ok" | "failed" | "timeout";
 
-export async function isHealthy(env: Env): Promise<boolean> {
+export interface Health {
+  readonly status: "ok" | "unavailable";
+  readonly checks: Readonly<Record<"d1" | "r2" | "queue", Check>>;
+}
+
+const PATIENCE_MS = 3000;
+
+/** Never throws, and takes no longer than its patience. */
+export async function checkHealth(env: Env): Promise<Health> {
+  const [d1, r2, queue] = await Promise.all([
+    check(() => probeDatabase(env.DB)),
+    check(() => probeBucket(env.BUCKET)),
+    check(() => Promise.all([env.DISPATCHES.metrics(), env.DEAD_LETTERS.metrics()])),
+  ]);
+  const checks = { d1, r2, queue };
+  const status = Object.values(checks).every((result) => result === "ok") ? "ok" : "unavailable";
+  if (status !== "ok") logEvent("unhealthy", checks);
+  return { status, checks };
+}
+
+async function check(probe: () => Promise<unknown>): Promise<Check> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeIsUp = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  const timeIsUp = new Promise<Check>((resolve) => {
+    timer = setTimeout(() => resolve("timeout"), PATIENCE_MS);
   });
-  const probed = probeStores(env.DB, env.BUCKET).then(
-    () => true,
-    () => false,
-  );
-  const healthy = await Promise.race([probed, timeIsUp]);
+  const probed = attempt(probe);
+  const result = await Promise.race([probed, timeIsUp]);
   clearTimeout(timer);
-  return healthy;
+  return result;
+}
+
+/** A binding that is missing throws at once. */
+async function attempt(probe: () => Promise<unknown>): Promise<Check> {
+  try {
+    await probe();
+    return "ok";
+  } catch {
+    return "failed";
+  }
 }

@@ -20,9 +20,10 @@ export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
     route: routePath(c, -1),
     status: c.res.status,
     ms: Date.now() - startedAt.getTime(),
-    requestId,
+    code: c.get("refusal") ?? null,
+    request: requestId,
     tenant: (c.get("caller") as Caller | undefined)?.tenant ?? null,
-    batchId: c.get("batchId") ?? null,
-    fileId: c.get("fileId") ?? null,
+    batch: c.get("batchId") ?? null,
+    file: c.get("fileId") ?? null,
   });
 });

@@ -1,6 +1,9 @@
-/** Asks D1 and R2 for a sign of life. */
+/** Asks D1 and R2 for a sign of life. Each throws what its store throws when it cannot be reached. */
 
-/** @throws whatever D1 or R2 throw when they cannot be reached. */
-export async function probeStores(db: D1Database, bucket: R2Bucket): Promise<void> {
-  await Promise.all([db.prepare("SELECT 1").first(), bucket.head("healthz")]);
+export async function probeDatabase(db: D1Database): Promise<void> {
+  await db.prepare("SELECT 1").first();
+}
+
+export async function probeBucket(bucket: R2Bucket): Promise<void> {
+  await bucket.head("healthz");
 }

@@ -1,0 +1,57 @@
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { app } from "../../src/http/app.ts";
+import { send } from "./service.ts";
+
+const ALL_WELL = { d1: "ok", r2: "ok", queue: "ok" };
+
+async function ask() {
+  const response = await app.request("/healthz", {}, env);
+  return { status: response.status, json: await response.json() };
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+const away = () => Promise.reject(new Error("away"));
+const silent = () => new Promise<never>(() => {});
+
+describe("the health of the service", () => {
+  it("is told to everybody", async () => {
+    const { status, json } = await send("/healthz", { headers: {} });
+    expect([status, json]).toEqual([200, { status: "ok", checks: ALL_WELL }]);
+  });
+
+  it.each([
+    ["d1", () => vi.spyOn(env.DB, "prepare").mockReturnValue({ first: away } as unknown as D1PreparedStatement)],
+    ["r2", () => vi.spyOn(env.BUCKET, "head").mockImplementation(away)],
+    ["queue", () => vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(away)],
+    ["queue", () => vi.spyOn(env.DEAD_LETTERS, "metrics").mockImplementation(away)],
+  ])("is bad when %s cannot be reached, and says so in the log", async (name, breakIt) => {
+    breakIt();
+    const logged = vi.spyOn(console, "log").mockReturnValue();
+    const checks = { ...ALL_WELL, [name]: "failed" };
+    expect(await ask()).toEqual({ status: 503, json: { status: "unavailable", checks } });
+    expect(logged.mock.calls).toContainEqual([JSON.stringify({ event: "unhealthy", ...checks })]);
+  });
+
+  it("is bad when a binding is missing", async () => {
+    const response = await app.request("/healthz", {}, { ...env, DISPATCHES: undefined });
+    expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
+  });
+
+  it("is bad after three seconds without an answer, and waits no longer", async () => {
+    vi.useFakeTimers();
+    vi.spyOn(env.BUCKET, "head").mockImplementation(silent);
+    vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(silent);
+    let answer: unknown = null;
+    const asking = ask().then((health) => (answer = health));
+    await vi.advanceTimersByTimeAsync(2999);
+    expect(answer).toBeNull();
+    await vi.advanceTimersByTimeAsync(1);
+    const checks = { d1: "ok", r2: "timeout", queue: "timeout" };
+    expect(await asking).toEqual({ status: 503, json: { status: "unavailable", checks } });
+  });
+});
