@@ -176,9 +176,10 @@ function readApiKey(
   const value = variables.get(secret);
   if (typeof value === "string" && /^[\x21-\x7e]+$/.test(value)) return value;
   if (typeof value === "string" && value !== "") {
-    throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret ${secret} is no key: visible ASCII only`);
+    throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret it names is no key: visible ASCII only`);
   }
-  throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret ${secret} is not set`);
+  // Not quoted: whoever wrote the key itself here must not find it in the log.
+  throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret it names is not set`);
 }
 
 function parseWindows(list: string): ReadonlyMap<string, number> {

@@ -2,6 +2,7 @@
 import { env } from "cloudflare:workers";
 import { settingsOf } from "./config.ts";
 import { app } from "./http/app.ts";
+import { logFailure } from "./log.ts";
 import { consumeQueue } from "./queue/consumer.ts";
 import { sweep } from "./sweep/sweep.ts";
 
@@ -11,7 +12,7 @@ export { BatchCoordinator } from "./batch/coordinator.ts";
 try {
   settingsOf(env);
 } catch (error) {
-  console.error(`misconfigured: ${error instanceof Error ? error.message : String(error)}`);
+  logFailure("misconfigured", {}, error);
 }
 
 export default {

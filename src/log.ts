@@ -7,5 +7,11 @@ export function logEvent(event: string, fields: LogFields): void {
 }
 
 export function logFailure(event: string, fields: LogFields, error: unknown): void {
-  console.error(JSON.stringify({ event, ...fields, error: error instanceof Error ? error.message : String(error) }));
+  console.error(JSON.stringify({ event, ...fields, error: describeError(error) }));
+}
+
+/** What the engine could not parse, it quotes; and that may be a prompt. */
+function describeError(error: unknown): string {
+  if (error instanceof SyntaxError) return "SyntaxError";
+  return error instanceof Error ? error.message : String(error);
 }

@@ -105,7 +105,7 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.base_url", upstream({ base_url: undefined }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "api.openai.com/v1" }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "ftp://api.openai.com" }), "must be an http or https URL"],
-    ["UPSTREAMS.openai.api_key_secret", upstream({ api_key_secret: "MISSING" }), "the secret MISSING is not set"],
+    ["UPSTREAMS.openai.api_key_secret", upstream({ api_key_secret: "MISSING" }), "the secret it names is not set"],
     ["UPSTREAMS.openai.models", upstream({ models: "gpt" }), "must be a list of model names"],
     ["UPSTREAMS.openai.models", upstream({ models: [] }), "must not be empty"],
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 0 }), "must be at least 1"],

@@ -159,7 +159,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   async #advance(live: LiveBatch): Promise<void> {
     if (live.state.ending === null && live.record.expiresAt <= new Date()) live.endEarly("expired", new Date());
     if (live.state.ending === null && live.record.status === "validating") await this.#validate(live);
-    live.lapse(new Date());
+    const lapsed = live.lapse(new Date());
+    if (lapsed > 0) logEvent("dispatches_lapsed", { batch: live.record.id, dispatches: lapsed });
     await this.#publishProgress(live);
     if (live.isRunning) await this.#sendDispatches(live);
     if (live.isDrained(new Date())) await this.#finalize(live);

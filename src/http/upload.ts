@@ -7,6 +7,7 @@ import { firstCharacters } from "../domain/characters.ts";
 import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES } from "../domain/limits.ts";
+import { logFailure } from "../log.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
 import { missingParameter, parseRequest, unknownParameter, wrongType } from "../protocol/refusal.ts";
 import { deleteFileRow, insertFile } from "../stores/files.ts";
@@ -42,7 +43,7 @@ async function storeFile({ request, tenant, db, bucket }: UploadOrder): Promise<
   const now = new Date();
   const id = makeId("file-", now, crypto.getRandomValues(new Uint8Array(12)));
   const object = new ObjectUpload(bucket, fileKey(id));
-  const { form, filename, bytes } = await receiveBytes(request, object);
+  const { form, filename, bytes } = await receiveBytes(request, object, id);
   const expiresAt =
     form.expiresAfterSeconds === null ? null : new Date(now.getTime() + form.expiresAfterSeconds * 1000);
   const file: FileRecord = { id, tenant, purpose: form.purpose, filename, bytes, createdAt: now, expiresAt };
@@ -53,19 +54,28 @@ async function storeFile({ request, tenant, db, bucket }: UploadOrder): Promise<
     // D1 may have taken the row without saying so. It goes first: the sweep finds bytes without a row, but
     // clients find a row without bytes.
     await deleteFileRow(db, id);
-    await object.abort();
+    await abandon(object, id);
     throw error;
   }
 }
 
-async function receiveBytes(request: Request, object: ObjectUpload): Promise<ReceivedForm> {
+async function receiveBytes(request: Request, object: ObjectUpload, id: string): Promise<ReceivedForm> {
   try {
     const received = await new FormReader(object).read(request);
     await object.finish();
     return received;
   } catch (error) {
-    await object.abort();
+    await abandon(object, id);
     throw error;
+  }
+}
+
+/** What R2 does not let go of now is an orphan that the sweep finds: the client is told what was wrong before. */
+async function abandon(object: ObjectUpload, id: string): Promise<void> {
+  try {
+    await object.abort();
+  } catch (error) {
+    logFailure("upload_not_cleaned", { file: id }, error);
   }
 }
 

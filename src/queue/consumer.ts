@@ -33,7 +33,11 @@ async function consumeMessage(message: Message, consume: (dispatch: Dispatch) =>
     await consume(dispatch.data);
     message.ack();
   } catch (error) {
-    logFailure("message_failed", { batch: dispatch.data.batchId, attempts: message.attempts }, error);
+    logFailure(
+      "message_failed",
+      { batch: dispatch.data.batchId, dispatch: dispatch.data.token, attempts: message.attempts },
+      error,
+    );
     message.retry({ delaySeconds: Math.min(MAX_RETRY_DELAY_SECONDS, 5 * 2 ** message.attempts) });
   }
 }
@@ -56,7 +60,7 @@ async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: Exec
     bucket: env.BUCKET,
     report: (report) => coordinator().report(report),
   });
-  const work = logRun(run, batchId, token);
+  const work = logRun(run, claim.batch, token);
   // Local queues hand out one message batch at a time: docs/decisions/local-consumers.md.
   if (settings.consumerWaits) await work;
   else ctx.waitUntil(work);
@@ -67,10 +71,10 @@ async function consumeDeadLetter({ batchId, token }: Dispatch, env: Env): Promis
   await env.COORDINATORS.getByName(batchId).deadLettered(token);
 }
 
-async function logRun(run: DispatchRun, batchId: string, token: string): Promise<void> {
+async function logRun(run: DispatchRun, { batchId, upstream }: BatchContext, token: string): Promise<void> {
   const startedAt = Date.now();
   const summary = await run.run();
-  logEvent("dispatch", { batch: batchId, dispatch: token, ms: Date.now() - startedAt, ...summary });
+  logEvent("dispatch", { batch: batchId, dispatch: token, upstream, ms: Date.now() - startedAt, ...summary });
 }
 
 /**

@@ -7,6 +7,7 @@
 import type { Upstream } from "../config.ts";
 import type { Claim, ClaimedSlice, Orders, Report } from "../domain/dispatch.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
+import { describeLines } from "../domain/line-ranges.ts";
 import { noAnswer } from "../domain/outcome.ts";
 import { decideRetry, isPressure } from "../domain/retry-policy.ts";
 import { logFailure } from "../log.ts";
@@ -32,6 +33,9 @@ export interface DispatchSummary {
   readonly failed: number;
   readonly givenBack: number;
   readonly exchanges: number;
+  /** What it took, and which of that failed for good: `1-50,73`, counted from 1. Null: none. */
+  readonly lines: string | null;
+  readonly failedLines: string | null;
   readonly end: "done" | "unknown" | "hopeless";
 }
 
@@ -62,6 +66,8 @@ export class DispatchRun {
   /** `working`: takes further slices. `winding_down`: there are none. `stopped`: starts nothing more. */
   #mood: "working" | "winding_down" | "stopped" = "working";
   #event = Promise.withResolvers<void>();
+  readonly #lines = new Set<number>();
+  readonly #failedLines = new Set<number>();
   readonly #tally = { completed: 0, failed: 0, givenBack: 0, exchanges: 0 };
 
   constructor(order: DispatchOrder) {
@@ -83,7 +89,8 @@ export class DispatchRun {
       const end = await this.#exchange();
       if (end === null) continue;
       this.#giveBackUnstarted();
-      return { ...this.#tally, end };
+      const [lines, failedLines] = [describeLines(this.#lines), describeLines(this.#failedLines)];
+      return { ...this.#tally, lines, failedLines, end };
     }
   }
 
@@ -105,7 +112,11 @@ export class DispatchRun {
       await this.#tryLine(line);
     } catch (error) {
       // Nothing above is expected to throw. The line is not lost: it goes back, and counts as tried.
-      logFailure("line_failed", { batch: this.#batch.batchId, line: line.line }, error);
+      logFailure(
+        "line_failed",
+        { batch: this.#batch.batchId, dispatch: this.#order.token, line: line.line + 1 },
+        error,
+      );
       this.#giveBack(line, line.attempts + 1, new Date(Date.now() + MAX_WAIT_MS));
     } finally {
       this.#running -= 1;
@@ -124,7 +135,9 @@ export class DispatchRun {
     this.#reporter.noteAnswer(feedback);
     this.#gate.observe(feedback, this.#slots, now.getTime());
     if (decision.kind === "settle") {
-      this.#tally[this.#reporter.finished.add(line, outcome, now)] += 1;
+      const result = this.#reporter.finished.add(line, outcome, now);
+      this.#tally[result] += 1;
+      if (result === "failed") this.#failedLines.add(line.line);
       return;
     }
     const delayMs = decision.at.getTime() - now.getTime();
@@ -135,7 +148,7 @@ export class DispatchRun {
   async #send(line: ReadyLine, attempt: number) {
     const { upstream, apiKey } = this.#order;
     if (upstream === null) return noAnswer("upstream_unreachable");
-    const requestKey = `${this.#batch.batchId}-${line.line}`;
+    const requestKey = `${this.#batch.batchId}-${line.line + 1}`;
     return sendLine(upstream, { endpoint: this.#batch.endpoint, body: line.body, requestKey, attempt, apiKey });
   }
 
@@ -164,6 +177,7 @@ export class DispatchRun {
   }
 
   async #take(slices: readonly ClaimedSlice[]): Promise<void> {
+    for (const { lines } of slices) for (const { line } of lines) this.#lines.add(line);
     this.#reporter.finished.expect(slices);
     try {
       const lines = await readSliceLines(this.#order.bucket, fileKey(this.#batch.inputFileId), slices);

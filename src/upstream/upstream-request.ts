@@ -4,7 +4,7 @@ export interface UpstreamRequest {
   readonly endpoint: string;
   /** JSON text, sent as it is. */
   readonly body: string;
-  /** Names the line over all its tries, in visible ASCII: goes along for tracing and idempotency. */
+  /** Names the line over all its tries (`batch_…-1` is the first line of its file), in visible ASCII: goes along for tracing and idempotency. */
   readonly requestKey: string;
   /** 1 for the first try. */
   readonly attempt: number;

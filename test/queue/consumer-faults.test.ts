@@ -113,7 +113,7 @@ describe("the input", () => {
     expect([sent.length, get.mock.calls.length]).toEqual([0, 1]);
     await workToTheEnd(batch);
     expect(await resultIds(batch)).toEqual(["line-0", "line-1"]);
-    expect(sent.map(({ headers }) => headers.get("idempotency-key"))).toEqual([`${batch.id}-0-1`, `${batch.id}-1-1`]);
+    expect(sent.map(({ headers }) => headers.get("idempotency-key"))).toEqual([`${batch.id}-1-1`, `${batch.id}-2-1`]);
   });
 
   test("that is gone ends the batch as failed, with a reason and every line", async () => {

@@ -165,7 +165,7 @@ describe("a line that fails", () => {
     expect(batch.tokens).toHaveLength(1);
     expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 2 } });
     const keys = sent.filter(({ line }) => line === 0).map(({ headers }) => headers.get("idempotency-key"));
-    expect(keys).toEqual([1, 2, 3].map((attempt) => `${batch.id}-0-${attempt}`));
+    expect(keys).toEqual([1, 2, 3].map((attempt) => `${batch.id}-1-${attempt}`));
   });
 
   test("goes back with its tries and its time, when that is later", async () => {
@@ -183,7 +183,7 @@ describe("a line that fails", () => {
     await batch.alarm();
     await deliverLast(batch);
     expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 3 } });
-    expect(sent.at(-1)?.headers.get("idempotency-key")).toBe(`${batch.id}-1-2`);
+    expect(sent.at(-1)?.headers.get("idempotency-key")).toBe(`${batch.id}-2-2`);
   });
 
   test("for good is settled at once, and holds up no other", async () => {
