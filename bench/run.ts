@@ -13,11 +13,13 @@ import { measureReads } from "./reads.ts";
 import { measureScale } from "./scale.ts";
 import { measureSize } from "./size.ts";
 import { measureThroughput } from "./throughput.ts";
+import { measureValidation } from "./validation.ts";
 
 const BENCHMARKS: Readonly<Record<string, (options: BenchOptions) => Promise<Report>>> = {
   throughput: measureThroughput,
   overhead: measureOverhead,
   size: measureSize,
+  validation: measureValidation,
   scale: measureScale,
   latency: measureLatency,
   reads: measureReads,
