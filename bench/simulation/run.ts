@@ -1,0 +1,76 @@
+/**
+ * `npm run bench:simulation`: simulates every scenario, or those named, prints what came of them and draws the
+ * plots of docs/simulation.md.
+ */
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { markdownTable } from "../cost/tables.ts";
+import { installWorkerModules } from "../edge/worker-modules.ts";
+import { judge, type Verdict } from "./measures.ts";
+import { plotSizes, plotTimeline } from "./plots.ts";
+import { SCENARIOS } from "./scenarios.ts";
+
+const PLOTS = path.resolve(import.meta.dirname, "../../docs/simulation");
+
+installWorkerModules();
+const { simulate } = await import("./simulate.ts");
+
+const wanted = process.argv.slice(2);
+for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  const result = await simulate(scenario);
+  const verdict = judge(result, scenario.slots);
+  console.log(`\n## ${scenario.title} (${scenario.name})\n`);
+  console.log(describe(verdict, result.lines, scenario.workload.batches));
+  console.log(`\n${sizeTable(verdict)}`);
+  writeFileSync(path.join(PLOTS, `${scenario.name}.svg`), plotTimeline(result, scenario.slots, scenario.title));
+  if (scenario.workload.batches > 1) {
+    writeFileSync(path.join(PLOTS, `${scenario.name}-sizes.svg`), plotSizes(result, scenario.title));
+  }
+}
+
+function describe(verdict: Verdict, lines: number, batches: number): string {
+  const { makespanSeconds, boundSeconds, wastedShare, staleShare, meanQueueDepth, mostQueueDepth } = verdict;
+  return markdownTable(
+    [
+      "batches",
+      "lines",
+      "makespan, s",
+      "bound, s",
+      "bound / makespan",
+      "refused tries",
+      "stale messages",
+      "queue depth",
+    ],
+    [
+      [
+        String(batches),
+        String(lines),
+        makespanSeconds.toFixed(0),
+        boundSeconds.toFixed(0),
+        percent(boundSeconds / makespanSeconds),
+        percent(wastedShare),
+        percent(staleShare),
+        `${meanQueueDepth.toFixed(0)}, at most ${mostQueueDepth}`,
+      ],
+    ],
+  );
+}
+
+function sizeTable({ classes }: Verdict): string {
+  const rows = classes
+    .filter(({ batches }) => batches > 0)
+    .map((one) => [
+      one.name,
+      String(one.batches),
+      one.meanSeconds.toFixed(0),
+      one.slowestSeconds.toFixed(0),
+      one.meanSlowdown.toFixed(1),
+      one.slowestSlowdown.toFixed(1),
+      one.jain.toFixed(2),
+    ]);
+  return markdownTable(["size", "batches", "mean, s", "slowest, s", "mean slowdown", "slowest", "Jain"], rows);
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}
