@@ -19,6 +19,12 @@ const SERIES: readonly (readonly [string, (sample: Sample) => number])[] = [
   ["batches that are not final", ({ liveBatches }) => liveBatches],
 ];
 
+/** What is used of it: the project knows no DOM types. */
+interface SvgElement {
+  readonly outerHTML: string;
+  setAttribute(name: string, value: string): void;
+}
+
 /** Lines in flight against the slots there are, the queue, and the batches, over time. */
 export function plotTimeline(result: SimulationResult, slots: number, title: string): string {
   const points = SERIES.flatMap(([what, read]) =>
@@ -34,7 +40,7 @@ export function plotTimeline(result: SimulationResult, slots: number, title: str
       Plot.ruleY([slots], { stroke: "#888", strokeDasharray: "4 3" }),
       Plot.text([slots], { y: (value: number) => value, text: () => "slots", frameAnchor: "right", dy: -7 }),
       Plot.lineY(points, { x: "minutes", y: "value", stroke: "what", strokeWidth: 1.6 }),
-      Plot.text(lastPoints(points), {
+      Plot.text(namePlaces(points), {
         x: "minutes",
         y: "value",
         text: "what",
@@ -59,8 +65,8 @@ export function plotSizes(result: SimulationResult, title: string): string {
   });
 }
 
-/** Where each series stands highest: a place for its name. */
-function lastPoints(points: readonly Point[]): readonly Point[] {
+/** At the right end, one below the other: places for their names. */
+function namePlaces(points: readonly Point[]): readonly Point[] {
   const last = Math.max(...points.map(({ minutes }) => minutes));
   return SERIES.map(([what], index) => ({ minutes: last, value: (2 - index) * heightOfName(points), what }));
 }
@@ -70,8 +76,8 @@ function heightOfName(points: readonly Point[]): number {
 }
 
 function draw({ title, marks = [], ...options }: Plot.PlotOptions & { readonly title: string }): string {
-  const { document } = domino.createWindow("<html><body></body></html>");
-  const svg = Plot.plot({
+  const { document } = domino.createWindow("<html><body></body></html>") as unknown as { readonly document: object };
+  const drawn: unknown = Plot.plot({
     document,
     width: WIDTH,
     marginTop: 40,
@@ -79,6 +85,7 @@ function draw({ title, marks = [], ...options }: Plot.PlotOptions & { readonly t
     ...options,
     marks: [...marks, Plot.text([title], { frameAnchor: "top-left", dy: -26, fontWeight: "bold", fontSize: 13 })],
   });
+  const svg = drawn as SvgElement;
   svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   return `${svg.outerHTML}\n`;
 }
