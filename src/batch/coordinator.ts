@@ -24,6 +24,11 @@ import { validateInput } from "./validate.ts";
 
 /** D1's copy of a running batch lags by this at most. */
 const PUBLISH_EVERY_MS = 5_000;
+/**
+ * Leases are kept in memory, and an object that nobody calls for ten seconds leaves it
+ * (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle): while one is waited for, it stays awake.
+ */
+const AWAKE_EVERY_MS = 5_000;
 /** While `start` waits for D1, this alarm stands by: a crash then leaves no batch that nothing wakes. */
 const START_PATIENCE_MS = 30_000;
 const MIN_REST_MS = 1_000;
@@ -281,6 +286,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
 
   #nextWakeAt(live: LiveBatch): number | null {
     const dueAt = live.nextWakeAt(new Date());
+    if (live.isDraining) return Math.min(dueAt ?? Infinity, Date.now() + AWAKE_EVERY_MS);
     if (!live.isRunning) return dueAt;
     return Math.min(dueAt ?? Infinity, this.#publishedAt + PUBLISH_EVERY_MS);
   }

@@ -100,6 +100,11 @@ export class LiveBatch {
     return this.#ledger.openLines === 0 || (endsBy !== null && endsBy <= now);
   }
 
+  /** The batch ends, and something in flight is waited for. */
+  get isDraining(): boolean {
+    return this.#state.ending !== null && this.#ledger.openLines > 0;
+  }
+
   acceptInput(slices: readonly Slice[], model: string | null, now: Date): void {
     this.#store.transaction(() => {
       const states = slices.map((slice) => ({ slice, progress: "fresh" as const, token: null }));

@@ -29,7 +29,10 @@ async function playNight(faults: readonly FaultRule[], quietAfterMs: number) {
   const scenario = { ...quietScenario(), faults, quietAfterMs };
   const night = new Night(scenario);
   const client = new Client(night);
-  await night.play(() => client.live(), night.startedAt + quietAfterMs + HEALED_WITHIN_MS);
+  await night.play(
+    () => client.live(),
+    () => night.startedAt + quietAfterMs + HEALED_WITHIN_MS,
+  );
   const broken = await checkMorning(night, client);
   await clearStores();
   return { night, broken };

@@ -26,6 +26,8 @@ const AHEAD_MS = 60 * MINUTE_MS;
 /** The platform tries an alarm that was cut off again. */
 const ALARM_RETRY_MS = 2 * SECOND_MS;
 const SWEEP_EVERY_MS = 5 * MINUTE_MS;
+/** developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle: after ten seconds of inactivity. */
+const HIBERNATES_AFTER_MS = 10 * SECOND_MS;
 /** So often nothing is under way before the clock moves on. */
 const CALM_TURNS = 2;
 /** Of real time: real I/O takes milliseconds. */
@@ -52,6 +54,7 @@ export class Night {
   readonly #statuses = new Map<string, BatchStatus>();
   readonly #alarmsCutOff = new Map<string, number>();
   readonly #evicted = new Set<string>();
+  readonly #lastActive = new Map<string, number>();
   readonly #consumers = new Set<Consumer>();
   readonly #envs: Readonly<Record<Side, Env>>;
   #busy = 0;
@@ -83,7 +86,7 @@ export class Night {
   }
 
   /** Until nothing more is to be done, or `limitAt`. */
-  async play(client: () => Promise<void>, limitAt: number): Promise<void> {
+  async play(client: () => Promise<void>, limitAt: () => number): Promise<void> {
     this.#begin();
     try {
       const stay = { isOver: false };
@@ -101,10 +104,11 @@ export class Night {
           at: alarmAt ?? this.#alarmsCutOff.get(id) ?? Infinity,
         }));
         const next = Math.min(this.clock.nextAt ?? Infinity, ...alarms.map(({ at }) => at));
-        if (next > limitAt) {
-          this.violations.push(`not over after ${(limitAt - this.startedAt) / MINUTE_MS} minutes`);
+        if (next > limitAt()) {
+          this.violations.push(`not over after ${(limitAt() - this.startedAt) / MINUTE_MS} minutes`);
           return;
         }
+        await this.#hibernate(next);
         this.clock.moveTo(next);
         for (const { id, at } of alarms) if (at <= Date.now()) this.#runAlarm(id);
       }
@@ -209,6 +213,7 @@ export class Night {
 
   #runAlarm(id: string): void {
     this.#alarmsCutOff.delete(id);
+    this.#lastActive.set(id, Date.now());
     void this.busy(() => runAlarm(id, this.#envs.coordinator)).catch(() => {
       this.#alarmsCutOff.set(id, Date.now() + ALARM_RETRY_MS);
     });
@@ -252,10 +257,21 @@ export class Night {
   }
 
   async #evict(): Promise<void> {
-    for (const id of this.batchIds) {
-      this.#evicted.add(id);
-      // An object that is not in memory cannot be evicted.
-      await evictDurableObject(env.COORDINATORS.getByName(id)).catch(() => {});
+    for (const id of this.batchIds) await this.#evictOne(id);
+  }
+
+  async #evictOne(id: string): Promise<void> {
+    this.#evicted.add(id);
+    // An object that is not in memory cannot be evicted.
+    await evictDurableObject(env.COORDINATORS.getByName(id)).catch(() => {});
+  }
+
+  /** An object that nobody will have called for so long until `next` forgets what is not stored. */
+  async #hibernate(next: number): Promise<void> {
+    for (const [id, at] of this.#lastActive) {
+      if (next - at <= HIBERNATES_AFTER_MS) continue;
+      this.#lastActive.delete(id);
+      await this.#evictOne(id);
     }
   }
 
@@ -287,6 +303,7 @@ export class Night {
         if (isNew || this.#evicted.has(id)) await this.#probe(id);
       },
       afterCoordinator: async (id) => {
+        this.#lastActive.set(id, Date.now());
         const { chunks } = await this.#probe(id);
         for (const { line, result } of chunks.flatMap(({ lines }) => lines)) {
           if (result !== "void") this.#settled.add(`${id} ${line}`);
