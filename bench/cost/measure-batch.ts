@@ -43,7 +43,7 @@ const MAX_IN_FLIGHT = 64;
 /** A client asks so often how its batch is. */
 const POLL_MS = 60_000;
 const LATENCY_SIGMA = 0.7;
-/** platform.md's planning figure; what was measured is in docs/cost.md. */
+/** A cautious planning figure: what was measured (bench/cost/cpu.ts) is a fifth of it at most. */
 const CPU_MS_PER_LINE = 3;
 /** An object is billed while it works on a call: estimates, in milliseconds, for a call and for what it waits for. */
 const OBJECT_CALL_MS = 10;
