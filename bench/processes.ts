@@ -18,10 +18,13 @@ export interface ProcessWatch {
 
 /** @param pid of the process that the stack's others descend from. */
 export function watchProcesses(pid: number): ProcessWatch {
-  const workerds = findDescendants(pid).filter((one) => readName(one) === "workerd");
+  let workerds = findWorkerds(pid);
   let peak = 0;
-  const sumOf = (readOne: (pid: number) => number) =>
-    workerds.length === 0 ? null : workerds.reduce((sum, one) => sum + readOne(one), 0);
+  const sumOf = (readOne: (pid: number) => number) => {
+    // Wrangler replaces its workerd when it builds the Worker anew, which it may do just after its start.
+    if (workerds.some((one) => readName(one) !== "workerd")) workerds = findWorkerds(pid);
+    return workerds.length === 0 ? null : workerds.reduce((sum, one) => sum + readOne(one), 0);
+  };
   const sample = () => {
     peak = Math.max(peak, sumOf(readResidentBytes) ?? 0);
   };
@@ -37,6 +40,10 @@ export function watchProcesses(pid: number): ProcessWatch {
     cpuMs: () => sumOf(readCpuMs),
     stop: () => clearInterval(timer),
   };
+}
+
+function findWorkerds(pid: number): readonly number[] {
+  return findDescendants(pid).filter((one) => readName(one) === "workerd");
 }
 
 function findDescendants(pid: number): readonly number[] {
