@@ -8,8 +8,8 @@ import { fuzz, timeoutOf } from "./fuzz.ts";
 import { hugeInputFile, type InputFile, inputFile, writeFile } from "./input-files.ts";
 import { countTraces, deleteFile, NO_TRACES, type Reply, send } from "./service.ts";
 
-const LINES = { percent: 5.5 };
-const HUGE_LINES = { percent: 0.5 };
+const LINES = { percent: 3.7 };
+const HUGE_LINES = { percent: 0.3 };
 const KEY = { authorization: "Bearer sk-test" };
 
 holdClockAndQueue();

@@ -6,10 +6,10 @@ import { fuzz, timeoutOf } from "./fuzz.ts";
 import { countTraces, endBatch, NO_TRACES, send } from "./service.ts";
 import { anyJson, anyText, DEEP_JSON, loneSurrogates, type Mutation, mutate, mutation, oddNumber } from "./texts.ts";
 
-const QUERIES = { percent: 12 };
-const IDS = { percent: 12 };
-const HEADERS = { percent: 12 };
-const BODIES = { percent: 18 };
+const QUERIES = { percent: 14 };
+const IDS = { percent: 14 };
+const HEADERS = { percent: 14 };
+const BODIES = { percent: 14 };
 
 holdClockAndQueue();
 
