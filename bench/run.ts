@@ -3,7 +3,7 @@
  * bench-results/. All benchmarks, or those that are named: `npm run bench -- throughput latency --rounds 5`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { type BenchOptions, renderTable, type Report } from "./report.ts";
@@ -51,13 +51,17 @@ const machine = `${availableParallelism()} cores (${cpus()[0]?.model ?? "unknown
 console.log(`${new Date().toISOString().slice(0, 10)}, ${machine}\n`);
 mkdirSync(RESULTS_FOLDER, { recursive: true });
 for (const name of names) {
+  // Others on the machine show here, and in every figure.
+  const loadBefore = loadavg()[0] ?? 0;
   const report = await BENCHMARKS[name]?.({
     rounds,
     signal: interrupted.signal,
     say: (text) => console.error(`  ${name}: ${text}`),
   });
   if (report === undefined) continue;
-  console.log(`## ${name}\n\n${report.tables.map(renderTable).join("\n")}`);
-  const results = { name, date: new Date().toISOString(), machine, rounds, ...report };
+  console.log(
+    `## ${name}\n\nload average before: ${loadBefore.toFixed(1)}\n\n${report.tables.map(renderTable).join("\n")}`,
+  );
+  const results = { name, date: new Date().toISOString(), machine, loadBefore, rounds, ...report };
   writeFileSync(path.join(RESULTS_FOLDER, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
 }
