@@ -72,7 +72,9 @@ export default defineConfig({
 /** One night again, or as many as are wanted: test/faults/storage-faults.test.ts. */
 function readFaultSettings() {
   const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = "200" } = process.env;
-  return seed === undefined ? { firstSeed: 1, schedules: Number(schedules) } : { firstSeed: Number(seed), schedules: 1 };
+  return seed === undefined
+    ? { firstSeed: 1, schedules: Number(schedules) }
+    : { firstSeed: Number(seed), schedules: 1 };
 }
 
 /** How many inputs, and which: test/fuzz/fuzz.ts. */
