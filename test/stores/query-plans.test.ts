@@ -54,6 +54,7 @@ type Call = (db: D1Database) => Promise<unknown>;
 /** Every function that asks D1, with each form that its statement takes. */
 const CALLS: Readonly<Record<string, readonly Call[]>> = {
   saveBatch: [(db) => batches.saveBatch(db, batch)],
+  saveProgress: [(db) => batches.saveProgress(db, batch)],
   finalizeBatch: [(db) => batches.finalizeBatch(db, batch, [file])],
   findBatch: [(db) => batches.findBatch(db, tenant, batch.id)],
   listBatches: [null, batch].map(
