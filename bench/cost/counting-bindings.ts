@@ -87,6 +87,22 @@ export function countStorage(storage: DurableObjectStorage, tally: Tally): Stora
       return cursor;
     },
   });
+  const { kv } = storage;
+  const [get, put, remove] = [kv.get.bind(kv), kv.put.bind(kv), kv.delete.bind(kv)];
+  Object.assign(kv, {
+    get: (key: string) => {
+      tally.objectRowsRead += 1;
+      return get(key);
+    },
+    put: (key: string, value: unknown) => {
+      tally.objectRowsWritten += 1;
+      put(key, value);
+    },
+    delete: (key: string) => {
+      tally.objectRowsWritten += 1;
+      return remove(key);
+    },
+  });
   Object.assign(storage, {
     // Not documented as billed; counted as one row.
     deleteAll: () => {

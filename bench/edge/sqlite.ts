@@ -26,14 +26,15 @@ export function makeObjectStorage(alarm: ObjectAlarm): DurableObjectStorage {
   let db = new DatabaseSync(":memory:");
   let statements = new PreparedCache(db);
   let depth = 0;
+  const values = new Map<string, unknown>();
   const storage = {
     sql: {
-      exec: (sql: string, ...values: (SQLInputValue | ArrayBuffer)[]) => {
-        if (values.length === 0 && sql.includes("CREATE TABLE")) {
+      exec: (sql: string, ...params: (SQLInputValue | ArrayBuffer)[]) => {
+        if (params.length === 0 && sql.includes("CREATE TABLE")) {
           db.exec(sql);
           return toCursor([]);
         }
-        const bound = values.map((value) => (value instanceof ArrayBuffer ? new Uint8Array(value) : value));
+        const bound = params.map((value) => (value instanceof ArrayBuffer ? new Uint8Array(value) : value));
         return toCursor(
           statements
             .get(sql)
@@ -41,6 +42,11 @@ export function makeObjectStorage(alarm: ObjectAlarm): DurableObjectStorage {
             .map(toRow),
         );
       },
+    },
+    kv: {
+      get: (key: string) => values.get(key),
+      put: (key: string, value: unknown) => void values.set(key, value),
+      delete: (key: string) => values.delete(key),
     },
     transactionSync: <Value>(work: () => Value): Value => {
       const name = `step_${depth}`;
@@ -67,6 +73,7 @@ export function makeObjectStorage(alarm: ObjectAlarm): DurableObjectStorage {
     },
     deleteAll: () => {
       alarm.clear();
+      values.clear();
       db.close();
       db = new DatabaseSync(":memory:");
       statements = new PreparedCache(db);

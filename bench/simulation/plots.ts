@@ -15,8 +15,8 @@ interface Point {
 
 const SERIES: readonly (readonly [string, (sample: Sample) => number])[] = [
   ["lines in flight", ({ inFlight }) => inFlight],
-  ["messages that wait for a consumer", ({ queueDepth }) => queueDepth],
-  ["batches that are not final", ({ liveBatches }) => liveBatches],
+  ["messages waiting", ({ queueDepth }) => queueDepth],
+  ["batches not final", ({ liveBatches }) => liveBatches],
 ];
 
 /** What is used of it: the project knows no DOM types. */
@@ -49,7 +49,7 @@ export function plotTimeline(result: SimulationResult, slots: number, title: str
         dx: 6,
       }),
     ],
-    marginRight: 210,
+    marginRight: 140,
   });
 }
 
@@ -57,10 +57,10 @@ export function plotTimeline(result: SimulationResult, slots: number, title: str
 export function plotSizes(result: SimulationResult, title: string): string {
   const dots = result.outcomes.map(({ order, seconds }) => ({ lines: order.lines, minutes: toMinutes(seconds) }));
   return draw({
-    title,
+    title: `${title}: minutes until completed, by lines`,
     height: 340,
-    x: { label: "lines of the batch", type: "log", grid: true },
-    y: { label: "minutes until completed", grid: true },
+    x: { label: "lines of the batch", type: "log", ticks: 5, tickFormat: ",d", grid: true },
+    y: { label: null, grid: true },
     marks: [Plot.dot(dots, { x: "lines", y: "minutes", r: 2, fill: "#1f6feb", fillOpacity: 0.5 })],
   });
 }
@@ -80,10 +80,11 @@ function draw({ title, marks = [], ...options }: Plot.PlotOptions & { readonly t
   const drawn: unknown = Plot.plot({
     document,
     width: WIDTH,
-    marginTop: 40,
+    marginTop: 44,
+    marginLeft: 50,
     style: STYLE,
     ...options,
-    marks: [...marks, Plot.text([title], { frameAnchor: "top-left", dy: -26, fontWeight: "bold", fontSize: 13 })],
+    marks: [...marks, Plot.text([title], { frameAnchor: "top-left", dy: -28, fontWeight: "bold", fontSize: 13 })],
   });
   const svg = drawn as SvgElement;
   svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
