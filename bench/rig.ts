@@ -12,6 +12,7 @@ import { WorkerLog } from "./worker-log.ts";
 export interface Rig {
   readonly origin: string;
   readonly apiKey: string;
+  readonly inspectorPort: number;
   readonly client: OpenAI;
   readonly upstream: Upstream;
   readonly log: WorkerLog;
@@ -66,6 +67,7 @@ async function startRig({ variables = {}, storage, signal }: RigOptions): Promis
     return {
       origin: stack.origin,
       apiKey: stack.apiKey,
+      inspectorPort: stack.inspectorPort,
       client: new OpenAI({ baseURL: `${stack.origin}/v1`, apiKey: stack.apiKey, maxRetries: 0 }),
       upstream,
       log,

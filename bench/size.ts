@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { customIdOf, makeInput } from "./input.ts";
+import { type IsolateWatch, watchIsolate } from "./isolate-memory.ts";
 import { type BenchOptions, type Report, type Table, toMebibytes } from "./report.ts";
 import { createBatch, requireWhole, type Rig, withRig } from "./rig.ts";
 import { median } from "./statistics.ts";
@@ -25,21 +26,26 @@ interface Phase {
   readonly name: string;
   readonly ms: number;
   readonly bytes: number;
-  /** Beyond what the runtime had before this round. */
-  readonly peakBytes: number | null;
+  /** Of the Worker's isolate. */
+  readonly isolatePeakBytes: number | null;
+  /** Of the whole runtime, its simulators included, beyond what it had before this round. */
+  readonly runtimePeakBytes: number | null;
 }
 
 export async function measureSize({ rounds, signal, say }: BenchOptions): Promise<Report> {
   const values: (readonly Phase[])[] = [];
   for (let round = 1; round <= rounds; round += 1) {
     // A stack of its own for each round: what the last one left in memory would hide the growth.
-    const phases = await withRig({ signal }, (rig) => runRound(rig, (text) => say(`round ${round}, ${text}`)));
-    values.push(phases);
+    await withRig({ signal }, async (rig) => {
+      const isolate = await watchIsolate(rig.inspectorPort);
+      values.push(await runRound(rig, isolate, (text) => say(`round ${round}, ${text}`)));
+      isolate.stop();
+    });
   }
   return { tables: [toTable(values)], values };
 }
 
-async function runRound(rig: Rig, say: (text: string) => void): Promise<readonly Phase[]> {
+async function runRound(rig: Rig, isolate: IsolateWatch, say: (text: string) => void): Promise<readonly Phase[]> {
   const phases: Phase[] = [];
   const inputPath = path.join(rig.folder, "input.jsonl");
   const outputPath = path.join(rig.folder, "output.jsonl");
@@ -50,9 +56,9 @@ async function runRound(rig: Rig, say: (text: string) => void): Promise<readonly
 
   function note(name: string, ms: number, bytes: number): void {
     const peak = rig.processes.takePeakBytes();
-    const peakBytes = peak === null || idleBytes === null ? null : peak - idleBytes;
-    phases.push({ name, ms, bytes, peakBytes });
-    say(`${name}: ${(ms / 1000).toFixed(1)} s, ${toMebibytes(peakBytes)} MiB over idle`);
+    const runtimePeakBytes = peak === null || idleBytes === null ? null : peak - idleBytes;
+    phases.push({ name, ms, bytes, isolatePeakBytes: isolate.takePeakBytes(), runtimePeakBytes });
+    say(`${name}: ${(ms / 1000).toFixed(1)} s`);
   }
   async function time<Value>(name: string, work: () => Promise<Value & { readonly bytes: number }>) {
     const startedAt = performance.now();
@@ -159,13 +165,20 @@ function toTable(values: readonly (readonly Phase[])[]): Table {
   const phases = values[0] ?? [];
   return {
     title: `${LINES.toLocaleString("en-US")} lines of ${LINE_BYTES} bytes, answers of ${ANSWER_BYTES}, at once: medians`,
-    head: ["phase", "MiB", "seconds", "MiB/s", "lines/s", "peak memory over idle, MiB"],
+    head: ["phase", "MiB", "seconds", "MiB/s", "lines/s", "the Worker's memory, MiB", "all of workerd over idle, MiB"],
     rows: phases.map(({ name, bytes }, index) => {
       const ms = median(values.flatMap((round) => round[index]?.ms ?? []));
-      const peaks = values.flatMap((round) => round[index]?.peakBytes ?? []);
+      const isolatePeaks = values.flatMap((round) => round[index]?.isolatePeakBytes ?? []);
+      const runtimePeaks = values.flatMap((round) => round[index]?.runtimePeakBytes ?? []);
       const mebibytes = bytes / (1024 * 1024);
-      const peak = peaks.length === 0 ? null : median(peaks);
-      return [name, mebibytes, ms / 1000, (mebibytes * 1000) / ms, (LINES * 1000) / ms, toMebibytes(peak)];
+      return [
+        name,
+        mebibytes,
+        ms / 1000,
+        (mebibytes * 1000) / ms,
+        (LINES * 1000) / ms,
+        ...[isolatePeaks, runtimePeaks].map((peaks) => toMebibytes(peaks.length === 0 ? null : median(peaks))),
+      ];
     }),
   };
 }

@@ -14,6 +14,8 @@ export interface LocalStack {
   /** `http://127.0.0.1:PORT`, without a slash at the end. */
   readonly origin: string;
   readonly apiKey: string;
+  /** Where the Worker's inspector listens, for profiles and heap figures. */
+  readonly inspectorPort: number;
   /** Of the process that all others of the stack descend from. */
   readonly pid: number;
   /** What wrangler and the Worker have printed so far. */
@@ -40,9 +42,9 @@ const LOCAL_API_KEY = "sk-local";
 /** @throws Error with the stack's own output when it ends early or does not answer in time. */
 export async function startLocalStack(options: StackOptions = {}): Promise<LocalStack> {
   const { variables = {}, onPrint, signal } = options;
-  const port = await findFreePort();
+  const [port, inspectorPort] = [await findFreePort(), await findFreePort()];
   const storage = options.storage ?? mkdtempSync(path.join(tmpdir(), "nightshift-"));
-  const flags = ["--ip", "127.0.0.1", "--port", String(port), "--inspector-port", "0"];
+  const flags = ["--ip", "127.0.0.1", "--port", String(port), "--inspector-port", String(inspectorPort)];
   flags.push("--persist-to", storage, "--env-file", ".dev.vars.example");
   for (const [name, value] of Object.entries(variables)) flags.push("--var", `${name}:${value}`);
 
@@ -64,6 +66,7 @@ export async function startLocalStack(options: StackOptions = {}): Promise<Local
   const stack: LocalStack = {
     origin: `http://127.0.0.1:${port}`,
     apiKey: LOCAL_API_KEY,
+    inspectorPort,
     pid: child.pid ?? -1,
     log: () => printed.join(""),
     stop: async () => {
