@@ -38,6 +38,9 @@ const ABANDONED_AFTER_MS = 600_000;
 /** developers.cloudflare.com/queues/platform/limits: messages a `sendBatch` takes. */
 const MESSAGES_PER_SEND = 100;
 
+/** Stored, because an object is out of memory after ten seconds of rest, and would begin to count again. */
+const FAILURES_KEY = "failures";
+
 const UNEXECUTED_REASONS = {
   cancelled: "batch_cancelled",
   expired: "batch_expired",
@@ -51,7 +54,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   #isStarting = false;
   #alarmAt: number | null = null;
   /** Steps that failed in a row, and the time before which none is tried again. */
-  #failures = 0;
+  #failures: number;
   #restUntil = 0;
   /** What D1's copy says of status and counts, and since when. */
   #published = "";
@@ -60,6 +63,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#store = new LedgerStore(ctx.storage);
+    this.#failures = ctx.storage.kv.get<number>(FAILURES_KEY) ?? 0;
   }
 
   async start({ batch, sealedKey }: StartOrder): Promise<StartReply> {
@@ -149,11 +153,12 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       const live = this.#load();
       if (live === null) return;
       await this.#advance(live);
-      this.#failures = 0;
       this.#restUntil = 0;
-      if (this.#load() !== null) this.#wakeAt(this.#nextWakeAt(live));
+      if (this.#load() === null) return;
+      if (this.#failures > 0) this.#noteFailures(0);
+      this.#wakeAt(this.#nextWakeAt(live));
     } catch (error) {
-      this.#failures += 1;
+      this.#noteFailures(this.#failures + 1);
       this.#restUntil = Date.now() + Math.min(MAX_REST_MS, MIN_REST_MS * 2 ** (this.#failures - 1));
       logFailure("batch_step_failed", { batch: this.ctx.id.name ?? null, failures: this.#failures }, error);
       this.#wakeAt(this.#restUntil);
@@ -289,6 +294,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     if (live.isDraining) return Math.min(dueAt ?? Infinity, Date.now() + AWAKE_EVERY_MS);
     if (!live.isRunning) return dueAt;
     return Math.min(dueAt ?? Infinity, this.#publishedAt + PUBLISH_EVERY_MS);
+  }
+
+  #noteFailures(inARow: number): void {
+    this.#failures = inARow;
+    this.ctx.storage.kv.put(FAILURES_KEY, inARow);
   }
 
   /** There is one alarm, and it is only ever moved forward. Setting it is a billed row. */

@@ -1,7 +1,6 @@
 /**
  * One small batch, again and again: each time another call of a binding fails, or loses its answer, or is the last
- * thing its caller does; then each site fails five times, for a minute, and for an hour, which is longer than the
- * batch's window.
+ * thing its caller does; then each site fails five times, for a minute, and for longer than the batch's window.
  */
 import { beforeAll, describe, expect, test } from "vitest";
 import { Client } from "./client.ts";
@@ -11,11 +10,12 @@ import { Night } from "./night.ts";
 import { type FaultRule, quietScenario } from "./scenario.ts";
 
 const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
+/** Longer than the batch's window and what is granted to lines in flight behind it. */
+const LONG_MS = 15 * MINUTE_MS;
 const HEALED_WITHIN_MS = 20 * MINUTE_MS;
-const TEST_TIMEOUT_MS = 2 * MINUTE_MS;
-/** Calls in an hour in which nothing goes on but tries: about one every two seconds. */
-const MAX_CALLS_AN_HOUR = 2000;
+const TEST_TIMEOUT_MS = 5 * MINUTE_MS;
+/** Of a whole night in which nothing goes on but tries: about one every two seconds. */
+const MAX_CALLS = 500;
 
 /** What a night without faults calls, as `side site`, in order. */
 const calls: string[] = [];
@@ -43,7 +43,7 @@ async function playEach(rules: readonly FaultRule[], quietAfterMs: number) {
   const failures: string[] = [];
   for (const rule of rules) {
     const { night, broken } = await playNight([rule], quietAfterMs);
-    const found = night.injector.calls.length > MAX_CALLS_AN_HOUR ? [...broken, "too many calls"] : broken;
+    const found = night.injector.calls.length > MAX_CALLS ? [...broken, "too many calls"] : broken;
     if (found.length > 0) failures.push(`${JSON.stringify(rule)}: ${found.join("; ")}`);
   }
   return failures;
@@ -93,9 +93,9 @@ describe("a batch survives that", () => {
   );
 
   test(
-    "any site fails for an hour",
+    "any site fails until long after the window",
     async () => {
-      expect(await playEach(failingFor(HOUR_MS, "before"), HOUR_MS)).toEqual([]);
+      expect(await playEach(failingFor(LONG_MS, "before"), LONG_MS)).toEqual([]);
     },
     TEST_TIMEOUT_MS,
   );
