@@ -34,7 +34,8 @@ export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Rep
       for (const lines of SIZES) {
         const run = await runSize(rig, lines);
         sizes.push(run);
-        say(`round ${round}, ${lines} lines: ${run.msPerLine.toFixed(2)} ms a line`);
+        const cpu = run.cpuMsPerLine?.toFixed(2) ?? "unknown";
+        say(`round ${round}, ${lines} lines: ${run.msPerLine.toFixed(2)} ms a line, CPU ${cpu} ms`);
       }
       for (const batches of COMPANIES) {
         const run = await runCompany(rig, batches);
