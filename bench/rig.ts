@@ -85,12 +85,16 @@ async function startRig({ variables = {}, storage, signal }: RigOptions): Promis
   }
 }
 
-/** Runs `work` with a rig that is stopped afterwards, whatever happens. */
+/** Runs `work` with a rig that is stopped afterwards, whatever happens; the signal ends it in the middle. */
 export async function withRig<Value>(options: RigOptions, work: (rig: Rig) => Promise<Value>): Promise<Value> {
   const rig = await startRig(options);
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  const end = () => reject(options.signal.reason as Error);
+  options.signal.addEventListener("abort", end);
   try {
-    return await work(rig);
+    return await Promise.race([work(rig), ended]);
   } finally {
+    options.signal.removeEventListener("abort", end);
     await rig.stop();
   }
 }
