@@ -150,8 +150,7 @@ describe("headers of anything", () => {
       });
       await fuzz(HEADERS, request, async ({ route: [method = "", path = ""], hasKey, headers }) => {
         const made = new Headers(hasKey ? key : {});
-        // A header holds Latin-1 without line breaks; more does not come through a socket.
-        for (const [header, text] of headers) made.set(header, text.replaceAll(/[^\t\x20-\x7e\xa0-\xff]/g, ""));
+        for (const [header, text] of headers) made.set(header, toHeaderText(text));
         await send(path === "content" ? `/v1/files/${String(stored.json["id"])}/content` : path, {
           method,
           headers: made,
@@ -258,4 +257,10 @@ describe("an order of anything", () => {
 /** What is no character has no spelling in a URL. */
 function escape(text: string): string {
   return encodeURIComponent(text.toWellFormed());
+}
+
+/** Latin-1 without line breaks: more does not come through a socket. Short beyond ASCII: the runtime quotes it. */
+function toHeaderText(text: string): string {
+  const possible = text.replaceAll(/[^\t\x20-\x7e\xa0-\xff]/g, "");
+  return /[^\t -~]/.test(possible) ? possible.slice(0, 50) : possible;
 }
