@@ -22,6 +22,7 @@ interface CompanyRun {
   readonly batches: number;
   readonly linesPerSecond: number;
   readonly slowestOverMean: number;
+  readonly exchangesPerThousandLines: number;
 }
 
 export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Report> {
@@ -69,16 +70,22 @@ async function runCompany(rig: Rig, batches: number): Promise<CompanyRun> {
   await rig.upstream.configure({ latencyMs: COMPANY_LATENCY_MS });
   const fileId = await uploadInput(rig, { lines: COMPANY_LINES / batches, lineBytes: LINE_BYTES });
   const startedAt = performance.now();
-  const seconds = await Promise.all(
+  const ended = await Promise.all(
     Array.from({ length: batches }, async () => {
       const { id } = await createBatch(rig.client, fileId);
       const { at } = await rig.log.untilFinal(id);
       await requireWhole(rig.client, id);
-      return (at - startedAt) / 1000;
+      return { id, seconds: (at - startedAt) / 1000 };
     }),
   );
-  const slowest = Math.max(...seconds);
-  return { batches, linesPerSecond: COMPANY_LINES / slowest, slowestOverMean: slowest / mean(seconds) };
+  const slowest = Math.max(...ended.map(({ seconds }) => seconds));
+  const exchanges = ended.reduce((sum, { id }) => sum + rig.log.sumOfDispatches(id, "exchanges"), 0);
+  return {
+    batches,
+    linesPerSecond: COMPANY_LINES / slowest,
+    slowestOverMean: slowest / mean(ended.map(({ seconds }) => seconds)),
+    exchangesPerThousandLines: (exchanges * 1000) / COMPANY_LINES,
+  };
 }
 
 function toSizeTable(runs: readonly SizeRun[]): Table {
@@ -105,13 +112,14 @@ function toSizeTable(runs: readonly SizeRun[]): Table {
 function toCompanyTable(runs: readonly CompanyRun[]): Table {
   return {
     title: `${COMPANY_LINES.toLocaleString("en-US")} lines in all, ${COMPANY_LATENCY_MS} ms, 64 in flight for all batches together: medians`,
-    head: ["batches at once", "lines/s, all together", "slowest / mean time"],
+    head: ["batches at once", "lines/s, all together", "slowest / mean time", "exchanges per 1,000 lines"],
     rows: COMPANIES.map((batches) => {
       const ofCompany = runs.filter((run) => run.batches === batches);
       return [
         `${batches}`,
         median(ofCompany.map((run) => run.linesPerSecond)),
         median(ofCompany.map((run) => run.slowestOverMean)),
+        median(ofCompany.map((run) => run.exchangesPerThousandLines)),
       ];
     }),
   };
