@@ -30,9 +30,11 @@ export class Client {
   batch: BatchReply | null = null;
   isCancelAccepted = false;
   inputFileId: string | null = null;
+  readonly #upstream: string;
 
-  constructor(night: Night) {
+  constructor(night: Night, upstream = "mock") {
     this.#night = night;
+    this.#upstream = upstream;
   }
 
   /** Gives up where an SDK would. */
@@ -107,6 +109,7 @@ export class Client {
       body,
       headers: {
         authorization: "Bearer sk-test",
+        "x-portkey-provider": this.#upstream,
         ...(typeof body === "string" ? { "content-type": "application/json" } : {}),
       },
     });

@@ -288,9 +288,12 @@ export class Night {
       injector: this.injector,
       side,
       settings: {
-        UPSTREAMS: {
-          mock: { kind: "http", base_url: "http://mock.test/v1", timeout_seconds: 5, max_in_flight: maxInFlight },
-        },
+        UPSTREAMS: Object.fromEntries(
+          ["mock", "fine"].map((name) => [
+            name,
+            { kind: "http", base_url: `http://${name}.test/v1`, timeout_seconds: 5, max_in_flight: maxInFlight },
+          ]),
+        ),
         DEFAULT_UPSTREAM: "mock",
         LINES_PER_INVOCATION: String(linesPerInvocation),
         CONSUMER_WAITS: "true",

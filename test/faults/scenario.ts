@@ -38,6 +38,8 @@ export interface ScriptedAnswer {
   readonly status: number | "hang" | "cut";
   readonly delayMs: number;
   readonly retryAfter?: string;
+  /** In place of JSON: a page, or one that never ends, or breaks off. */
+  readonly body?: "page" | "endless" | "broken";
 }
 
 const SITES = [

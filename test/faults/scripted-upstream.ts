@@ -10,6 +10,9 @@ interface ChatBody {
 export class ScriptedUpstream {
   /** Calls by line. */
   readonly calls = new Map<number, number>();
+  /** Lines in flight as each call came in. */
+  readonly inFlight: { readonly at: number; readonly lines: number }[] = [];
+  #open = 0;
   readonly #answerOf: (line: number, call: number) => ScriptedAnswer;
   readonly #onCall: (batchId: string, line: number) => void;
 
@@ -22,28 +25,47 @@ export class ScriptedUpstream {
   }
 
   start(): void {
-    vi.spyOn(globalThis, "fetch").mockImplementation((_url, init) => this.#answer(init));
+    vi.spyOn(globalThis, "fetch").mockImplementation((url, init) => this.#answer(url, init));
   }
 
-  async #answer(init: RequestInit | undefined): Promise<Response> {
+  async #answer(url: RequestInfo | URL, init: RequestInit | undefined): Promise<Response> {
     const life = lives.getStore();
     if (life?.isOver() === true) return new Promise(() => {});
     const { line } = JSON.parse(init?.body as string) as ChatBody;
+    // The upstream that is always well.
+    if (new Request(url).url.startsWith("http://fine.test/")) return respond({ status: 200, delayMs: 0 }, line, 1);
     const call = (this.calls.get(line) ?? 0) + 1;
     this.calls.set(line, call);
     this.#onCall(batchOf(init), line);
-    const { status, delayMs, retryAfter } = this.#answerOf(line, call);
-    if (status === "hang") return new Promise(() => {});
-    await new Promise<void>((resolve) => setTimeout(resolve, delayMs));
-    if (status === "cut") throw new Error("the connection was cut");
-    const headers = {
-      "x-request-id": `req-${line}-${call}`,
-      ...(retryAfter === undefined ? {} : { "retry-after": retryAfter }),
-    };
-    const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
-    const body = status < 300 ? { id: `chat-${line}-${call}`, usage } : { error: { message: "no", type: "scripted" } };
-    return Response.json(body, { status, headers });
+    const answer = this.#answerOf(line, call);
+    if (answer.status === "hang") return new Promise(() => {});
+    this.inFlight.push({ at: Date.now(), lines: (this.#open += 1) });
+    await new Promise<void>((resolve) => setTimeout(resolve, answer.delayMs));
+    this.#open -= 1;
+    return respond(answer, line, call);
   }
+}
+
+function respond({ status, retryAfter, body: shape }: ScriptedAnswer, line: number, call: number): Response {
+  if (typeof status === "string") throw new Error("the connection was cut");
+  if (shape !== undefined) return new Response(pageOf(shape), { status, headers: { "content-type": "text/html" } });
+  const headers = {
+    "x-request-id": `req-${line}-${call}`,
+    ...(retryAfter === undefined ? {} : { "retry-after": retryAfter }),
+  };
+  const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
+  const body = status < 300 ? { id: `chat-${line}-${call}`, usage } : { error: { message: "no", type: "scripted" } };
+  return Response.json(body, { status, headers });
+}
+
+function pageOf(shape: "page" | "endless" | "broken"): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start: (controller) => {
+      controller.enqueue(new TextEncoder().encode("<!doctype html><title>Not the API</title>"));
+      if (shape === "page") controller.close();
+      if (shape === "broken") controller.error(new Error("the connection was cut"));
+    },
+  });
 }
 
 /** The request's own id begins with the batch's (src/queue/dispatch-run.ts). */
