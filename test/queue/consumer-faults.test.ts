@@ -2,15 +2,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
 import { chunkPrefix, fileKey } from "../../src/stores/object-keys.ts";
 import { holdClockAndQueue, passSeconds, StillBatch } from "../batch/still-batch.ts";
-import {
-  answerOk,
-  answerStatus,
-  deliver,
-  deliverLast,
-  failReports,
-  standInForUpstream,
-  workToTheEnd,
-} from "./delivery.ts";
+import { answerOk, answerStatus, deliverLast, failReports, standInForUpstream, workToTheEnd } from "./delivery.ts";
 
 holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
