@@ -53,7 +53,7 @@ export function judge(result: SimulationResult, slots: number): Verdict {
   };
 }
 
-export function jainIndex(values: readonly number[]): number {
+function jainIndex(values: readonly number[]): number {
   const squares = sum(values.map((value) => value ** 2));
   return squares === 0 ? 1 : sum(values) ** 2 / (values.length * squares);
 }
