@@ -43,6 +43,7 @@ export class Injector {
   readonly #numbers = new Map<string, number>();
   readonly #pending = new Set<Call>();
   #faults = 0;
+  #lastFaultAt = 0;
 
   constructor(plan: FaultPlan, onCrash: (side: Side) => void) {
     this.#plan = plan;
@@ -68,6 +69,11 @@ export class Injector {
     return this.#faults;
   }
 
+  /** 0 when there was none. Calls that fail so many times in a row may do so for minutes: pauses grow to one. */
+  get lastFaultAt(): number {
+    return this.#lastFaultAt;
+  }
+
   async call<Value>(side: Side, site: string, effect: () => Promise<Value>): Promise<Value> {
     const life = lives.getStore();
     if (life?.isOver() === true) return never();
@@ -76,7 +82,10 @@ export class Injector {
     const call = { site, side, number, at: Date.now() };
     this.calls.push(call);
     const fault = this.#plan(call);
-    if (fault !== null) this.#faults += 1;
+    if (fault !== null) {
+      this.#faults += 1;
+      this.#lastFaultAt = call.at;
+    }
     this.#pending.add(call);
     const end = await settle(effect, fault).finally(() => {
       this.#pending.delete(call);

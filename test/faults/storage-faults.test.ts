@@ -29,7 +29,8 @@ async function playNight(seed: number): Promise<readonly string[]> {
     () => client.live(),
     () => {
       const isSingle = client.batch !== null && night.batchIds.size === 1;
-      return night.startedAt + scenario.quietAfterMs + (isSingle ? HEALED_WITHIN_MS : FOUND_WITHIN_MS);
+      const quietAt = Math.max(night.startedAt + scenario.quietAfterMs, night.injector.lastFaultAt);
+      return quietAt + (isSingle ? HEALED_WITHIN_MS : FOUND_WITHIN_MS);
     },
   );
   const broken = await checkMorning(night, client);
