@@ -7,6 +7,7 @@ import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { type BenchOptions, renderTable, type Report } from "./report.ts";
+import { measureFairness } from "./fairness.ts";
 import { measureLatency } from "./latency.ts";
 import { measureOverhead } from "./overhead.ts";
 import { measureReads } from "./reads.ts";
@@ -22,6 +23,7 @@ const BENCHMARKS: Readonly<Record<string, (options: BenchOptions) => Promise<Rep
   validation: measureValidation,
   scale: measureScale,
   latency: measureLatency,
+  fairness: measureFairness,
   reads: measureReads,
 };
 const DEFAULT_ROUNDS = 3;
