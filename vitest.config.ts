@@ -69,7 +69,7 @@ export default defineConfig({
   },
 });
 
-/** One night again, or as many as are wanted: test/faults/storage-faults.test.ts. */
+/** Which night is the first, and how many: test/faults/storage-faults.test.ts. */
 function readFaultSettings() {
   const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = "200" } = process.env;
   return seed === undefined

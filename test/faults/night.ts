@@ -105,7 +105,9 @@ export class Night {
         }));
         const next = Math.min(this.clock.nextAt ?? Infinity, ...alarms.map(({ at }) => at));
         if (next > limitAt()) {
-          this.violations.push(`not over after ${(limitAt() - this.startedAt) / MINUTE_MS} minutes`);
+          this.violations.push(
+            `not over after ${(limitAt() - this.startedAt) / MINUTE_MS} minutes: ${this.#describe(probes)}`,
+          );
           return;
         }
         await this.#hibernate(next);
@@ -209,6 +211,12 @@ export class Night {
       if (status !== null && !isFinal(status)) return false;
     }
     return true;
+  }
+
+  #describe(probes: ReadonlyMap<string, Probe>): string {
+    const objects = [...probes.values()].map(({ record, alarmAt }) => `${record?.status}, alarm at ${alarmAt}`);
+    const calls = this.injector.calls.slice(-12).map(({ side, site, at }) => `${at - this.startedAt} ${side} ${site}`);
+    return `${objects.join("; ")}; it is ${Date.now()}; last calls ${calls.join(", ")}`;
   }
 
   #runAlarm(id: string): void {
