@@ -15,8 +15,8 @@ const LATENCY_MS = 100;
  */
 const VARIANTS = [
   { name: "fixed 100 ms, max_in_flight 64", window: 64, tailSigma: 0 },
-  { name: "fixed 100 ms, max_in_flight 80", window: 80, tailSigma: 0 },
-  { name: "median 100 ms, long tail, max_in_flight 80", window: 80, tailSigma: 0.5 },
+  { name: "fixed 100 ms, max_in_flight 96", window: 96, tailSigma: 0 },
+  { name: "median 100 ms, long tail, max_in_flight 96", window: 96, tailSigma: 0.5 },
 ] as const;
 
 type Variant = (typeof VARIANTS)[number];

@@ -1,18 +1,20 @@
 /**
- * Writes a batch's output and error files from its chunks, in input order. The bytes flow from object to
- * object and never through JavaScript. Repeatable: ids and keys follow from the batch, so a run that was cut
- * off is simply done again.
+ * Writes a batch's output and error files from its chunks, in input order, window by window: no byte of them is
+ * looked at. Repeatable: ids and keys follow from the batch, so a run that was cut off is simply done again.
  */
 import type { BatchRecord } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { DEFAULT_FILE_LIFE_SECONDS } from "../domain/limits.ts";
-import { orderResults, type OrderedFile, type ResultFile, type Segment } from "../domain/result-order.ts";
+import { orderResults, type OrderedFile, type ResultFile } from "../domain/result-order.ts";
+import { type ChunkRead, planWindows, type ResultWindow } from "../domain/result-windows.ts";
 import { fileKey, resultMetadata } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
-/** Chunks opened ahead of the one being copied. With the target that is four of the six connections allowed. */
-const CHUNKS_AHEAD = 3;
+/** Two are held at a time: one being read, one being written. */
+const WINDOW_BYTES = 2 * 1024 * 1024;
+/** With the put that waits for its answer, these are the six connections allowed. */
+const READS_AT_ONCE = 5;
 
 export interface ResultFiles {
   /** Null: no line succeeded. */
@@ -48,36 +50,50 @@ async function writeResultFile(
   const put = bucket.put(fileKey(file.id), readable, { customMetadata });
   // A put that fails may leave its stream unread, and the copy would wait for it for ever.
   put.catch((error: unknown) => readable.cancel(error).catch(() => {}));
-  await Promise.all([put, copySegments(bucket, segments, writable)]);
+  await Promise.all([put, copyWindows(bucket, planWindows(segments, WINDOW_BYTES), writable)]);
   return file;
 }
 
-async function copySegments(bucket: R2Bucket, segments: readonly Segment[], target: WritableStream): Promise<void> {
-  const opened: Promise<R2ObjectBody | null>[] = [];
+/** Reads a window while the one before is on its way. */
+async function copyWindows(bucket: R2Bucket, windows: Iterable<ResultWindow>, target: WritableStream): Promise<void> {
+  const writer = target.getWriter();
+  let writing = Promise.resolve();
   try {
-    for (const [index, segment] of segments.entries()) {
-      while (opened.length < CHUNKS_AHEAD && index + opened.length < segments.length) {
-        opened.push(openSegment(bucket, segments[index + opened.length] ?? segment));
-      }
-      const object = await opened.shift();
-      if (object === null || object === undefined) throw new Error(`chunk ${segment.key} is gone`);
-      await object.body.pipeTo(target, { preventClose: true });
+    for (const window of windows) {
+      const bytes = await readWindow(bucket, window);
+      await writing;
+      writing = writer.write(bytes);
+      // Whoever awaits it sees the failure; until then it must not count as unhandled.
+      writing.catch(() => {});
     }
-    await target.close();
+    await writing;
+    await writer.close();
   } catch (error) {
-    await target.abort(error).catch(() => {});
-    for (const rest of await Promise.allSettled(opened)) {
-      if (rest.status === "fulfilled") await rest.value?.body.cancel().catch(() => {});
-    }
+    await writer.abort(error).catch(() => {});
     throw error;
   }
 }
 
-function openSegment(bucket: R2Bucket, { key, offset, length }: Segment): Promise<R2ObjectBody | null> {
-  const opening = bucket.get(key, { range: { offset, length } });
-  // Whoever awaits it sees the failure; until then it must not count as unhandled.
-  opening.catch(() => {});
-  return opening;
+async function readWindow(bucket: R2Bucket, { bytes, reads }: ResultWindow): Promise<Uint8Array> {
+  const window = new Uint8Array(bytes);
+  // All readers take from one list, so that each goes on as soon as it can.
+  const list = reads.values();
+  const readers = Array.from({ length: READS_AT_ONCE }, async () => {
+    for (const read of list) await copyRead(bucket, read, window);
+  });
+  await Promise.all(readers);
+  return window;
+}
+
+async function copyRead(bucket: R2Bucket, { key, offset, length, parts }: ChunkRead, window: Uint8Array) {
+  const object = await bucket.get(key, { range: { offset, length } });
+  if (object === null) throw new Error(`chunk ${key} is gone`);
+  const bytes = new Uint8Array(await object.arrayBuffer());
+  let from = 0;
+  for (const part of parts) {
+    window.set(bytes.subarray(from, from + part.length), part.at);
+    from += part.length;
+  }
 }
 
 async function describeFile({ batch, createdAt }: Results, kind: ResultFile): Promise<Omit<FileRecord, "bytes">> {

@@ -271,7 +271,7 @@ export class LiveBatch {
       dispatch.phase = "winding_down";
       return { kind: "stop" };
     }
-    const granted = planGrant(demand, wantedLines);
+    const granted = planGrant(demand, slots, wantedLines);
     const slices = granted === 0 ? [] : this.#ledger.claim(dispatch.token, granted, now.getTime());
     if (wantedLines > 0 && slices.length === 0) dispatch.phase = "winding_down";
     this.#writeSlices();

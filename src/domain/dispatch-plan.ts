@@ -43,12 +43,17 @@ export function planSlots(demand: Demand, token: string): number {
 }
 
 /**
- * How many of the lines that `token` wants it may have: those that dispatches still in the queue were sent
- * for are left to them, so that the lines of a small batch spread.
+ * How many of the lines that a dispatch with so many slots wants it may have. Those that dispatches still in the
+ * queue were sent for are left to them, so that the lines of a small batch spread. Of the others it has its slots'
+ * part: towards the end that becomes less and less, so that all end together (guided self-scheduling,
+ * Polychronopoulos and Kuck, 1987).
  */
-export function planGrant(demand: Demand, wantedLines: number): number {
-  const reserved = demand.linesPerInvocation * demand.dispatches.filter(({ phase }) => phase === "sent").length;
-  return Math.max(0, Math.min(wantedLines, demand.claimableLines - reserved));
+export function planGrant(demand: Demand, slots: number, wantedLines: number): number {
+  const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
+  const reserved = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
+  const free = Math.max(0, claimableLines - reserved);
+  const part = Math.ceil((free * slots) / Math.max(slots, windowLines));
+  return Math.min(wantedLines, free, Math.max(slots, part));
 }
 
 function sharedSlots(demand: Demand, phase: DispatchPhase): number {

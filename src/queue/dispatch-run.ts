@@ -45,6 +45,8 @@ const HEARTBEAT_MS = 10_000;
 const PRESSURE_REPORT_MS = 1_000;
 /** A line that may be tried again this soon waits here; others go back to the coordinator. */
 const MAX_WAIT_MS = 5_000;
+/** It holds lines for so long at the pace it has, and two rounds of its slots at least. */
+const LOOK_AHEAD_SECONDS = 1;
 /** After this no further slices are wanted: the platform scales consumers between invocations. */
 const TAKES_LINES_FOR_MS = 45_000;
 /**
@@ -229,12 +231,19 @@ export class DispatchRun {
     return null;
   }
 
-  /** So many that the slots stay filled while the next lines are fetched. */
+  /** So many that the slots stay filled while the next lines are fetched, and that it fetches seldom. */
   #wantedLines(): number {
+    const lookAhead = Math.max(2 * this.#slots, Math.ceil(this.#linesPerSecond * LOOK_AHEAD_SECONDS));
     const held = this.#ready.length + this.#waiting.size;
-    if (!this.#isTaking || this.#reporter.isFailing || held >= this.#slots) return 0;
+    if (!this.#isTaking || this.#reporter.isFailing || held >= lookAhead / 2) return 0;
     const heldCharacters = this.#ready.reduce((sum, { body }) => sum + body.length, 0);
-    return heldCharacters < MAX_HANDED_BYTES ? 2 * this.#slots - held : 0;
+    return heldCharacters < MAX_HANDED_BYTES ? lookAhead - held : 0;
+  }
+
+  /** Over the whole run; less in its first second. */
+  get #linesPerSecond(): number {
+    const seconds = (Date.now() - this.#startedAt) / 1000;
+    return (this.#tally.completed + this.#tally.failed) / Math.max(1, seconds);
   }
 
   get #phase(): "working" | "winding_down" {

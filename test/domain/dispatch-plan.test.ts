@@ -102,12 +102,16 @@ describe("planSlots", () => {
 
 describe("planGrant", () => {
   test.each([
-    ["gives what is wanted", demand(64, 100, working(1)), 10, 10],
+    ["gives what is wanted", demand(64, 1000, working(1)), 10, 10],
     ["gives no more than there is", demand(64, 3, working(1)), 10, 3],
     ["leaves lines to those in the queue, so that a small batch spreads", demand(64, 12, sent(2)), 10, 2],
     ["gives nothing when all is spoken for", demand(64, 10, sent(2)), 10, 0],
     ["gives nothing to one that wants nothing", demand(64, 100, working(1)), 0, 0],
+    ["leaves the others their part", demand(20, 100, working(4)), 100, 25],
+    ["gives all to one that has the whole window", demand(5, 100, working(1)), 100, 100],
+    ["gives all to one that has more than the window", demand(2, 100, working(1)), 100, 100],
+    ["fills the slots in any case", demand(100, 20, working(20)), 10, 5],
   ])("%s", (_what, wanted, lines, granted) => {
-    expect(planGrant(wanted, lines)).toBe(granted);
+    expect(planGrant(wanted, 5, lines)).toBe(granted);
   });
 });
