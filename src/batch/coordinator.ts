@@ -11,8 +11,9 @@ import { settingsOf } from "../config.ts";
 import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
+import { type Contender, planShare } from "../domain/share.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
-import { countLiveBatches, finalizeBatch, findBatch, saveBatch, saveProgress } from "../stores/batches.ts";
+import { finalizeBatch, findBatch, listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
@@ -22,8 +23,10 @@ import { LiveBatch, type Share } from "./live-batch.ts";
 import { writeUnexecutedLines } from "./unexecuted.ts";
 import { validateInput } from "./validate.ts";
 
-/** D1's copy of a running batch lags by this at most. */
-const PUBLISH_EVERY_MS = 5_000;
+/** D1's copy of a running batch lags by this at most, as long as few batches share its upstream. */
+const MIN_PUBLISH_EVERY_MS = 5_000;
+/** The more there are, the longer each waits between two looks at the others: together they ask D1 50 times a second. */
+const PUBLISH_EVERY_MS_PER_BATCH = 20;
 /**
  * Leases are kept in memory, and an object that nobody calls for ten seconds leaves it
  * (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle): while one is waited for, it stays awake.
@@ -59,6 +62,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   /** What D1's copy says of status and counts, and since when. */
   #published = "";
   #publishedAt = 0;
+  #publishEveryMs = MIN_PUBLISH_EVERY_MS;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -188,19 +192,23 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     logStatus(live.record, { validationMs: Date.now() - startedAt });
   }
 
-  /** Writes D1's copy on a change of status, else when it is old, and learns how many batches share the upstream. */
+  /** Writes D1's copy on a change of status, else when it is old, and learns who else wants the upstream. */
   async #publishProgress(live: LiveBatch): Promise<void> {
     const { record, state, isRunning } = live;
     const progress = `${record.status} ${record.counts.completed} ${record.counts.failed}`;
     const isNewStatus = !this.#published.startsWith(`${record.status} `);
-    const isOld = Date.now() >= this.#publishedAt + PUBLISH_EVERY_MS;
+    const isOld = Date.now() >= this.#publishedAt + this.#publishEveryMs;
     if (state.final !== null || !(isNewStatus || (isRunning && isOld))) return;
     this.#publishedAt = Date.now();
     try {
       const db = await openDatabase(this.env.DB);
       if (isNewStatus) await saveBatch(db, record);
       else if (progress !== this.#published) await saveProgress(db, record);
-      if (isRunning) live.share = this.#shareAmong(record, await countLiveBatches(db, record.upstream));
+      if (isRunning) {
+        const contenders = await listContenders(db, record.upstream);
+        live.share = this.#shareAmong(record, contenders);
+        this.#publishEveryMs = Math.max(MIN_PUBLISH_EVERY_MS, contenders.length * PUBLISH_EVERY_MS_PER_BATCH);
+      }
       this.#published = progress;
     } catch (error) {
       // A copy that is late stops no line: it is written the next time.
@@ -267,7 +275,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   #load(): LiveBatch | null {
     if (this.#live !== undefined) return this.#live;
     const stored = this.#store.exists() ? this.#store.readBatch() : null;
-    this.#live = stored === null ? null : new LiveBatch(this.#store, stored, this.#shareAmong(stored.record, 1));
+    this.#live = stored === null ? null : new LiveBatch(this.#store, stored, this.#shareAmong(stored.record, []));
     return this.#live;
   }
 
@@ -282,18 +290,18 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     }
   }
 
-  /** Batches on one upstream share what it may have in flight. One that is gone from the settings gets little. */
-  #shareAmong({ upstream }: BatchRecord, liveBatches: number): Share {
+  /** An upstream that is gone from the settings gets little. */
+  #shareAmong({ id, upstream }: BatchRecord, contenders: readonly Contender[]): Share {
     const { upstreams, linesPerInvocation } = settingsOf(this.env);
     const maxInFlight = upstreams.get(upstream)?.maxInFlight ?? 1;
-    return { windowCap: Math.max(1, Math.floor(maxInFlight / Math.max(1, liveBatches))), linesPerInvocation };
+    return { windowCap: planShare({ maxInFlight, linesPerInvocation, contenders }, id), linesPerInvocation };
   }
 
   #nextWakeAt(live: LiveBatch): number | null {
     const dueAt = live.nextWakeAt(new Date());
     if (live.isDraining) return Math.min(dueAt ?? Infinity, Date.now() + AWAKE_EVERY_MS);
     if (!live.isRunning) return dueAt;
-    return Math.min(dueAt ?? Infinity, this.#publishedAt + PUBLISH_EVERY_MS);
+    return Math.min(dueAt ?? Infinity, this.#publishedAt + this.#publishEveryMs);
   }
 
   #noteFailures(inARow: number): void {

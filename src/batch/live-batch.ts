@@ -24,7 +24,7 @@ const MAX_UNCLAIMED_MS = 600_000;
 const MAX_DRAIN_MS = 600_000;
 
 export interface Share {
-  /** This batch's part of what its upstream may have in flight. */
+  /** This batch's part of what its upstream may have in flight; 0 while it waits for its turn. */
   readonly windowCap: number;
   readonly linesPerInvocation: number;
 }
@@ -33,6 +33,8 @@ interface LiveDispatch {
   readonly token: string;
   phase: DispatchPhase;
   leaseUntil: number;
+  /** Lines that it was last told it may have in flight. */
+  slots: number;
 }
 
 export class LiveBatch {
@@ -58,7 +60,8 @@ export class LiveBatch {
     this.#ledger = new Ledger(store.readSlices());
     for (const chunk of store.readChunks()) this.#count(chunk);
     for (const { token, phase } of store.readDispatches()) {
-      this.#dispatches.set(token, { token, phase, leaseUntil: now.getTime() + LEASE_MS });
+      const slots = phase === "sent" ? 0 : share.linesPerInvocation;
+      this.#dispatches.set(token, { token, phase, leaseUntil: now.getTime() + LEASE_MS, slots });
     }
   }
 
@@ -169,7 +172,7 @@ export class LiveBatch {
     const tokens = Array.from({ length: planDispatches(this.#demand(now)) }, makeToken);
     for (const token of tokens) {
       this.#store.writeDispatch({ token, phase: "sent" });
-      this.#dispatches.set(token, { token, phase: "sent", leaseUntil: now.getTime() + patience });
+      this.#dispatches.set(token, { token, phase: "sent", leaseUntil: now.getTime() + patience, slots: 0 });
     }
     return tokens;
   }
@@ -267,6 +270,7 @@ export class LiveBatch {
     const demand = this.#demand(now);
     if (dispatch.phase === "winding_down") return { kind: "run", slots: this.#share.linesPerInvocation, slices: [] };
     const slots = planSlots(demand, dispatch.token);
+    dispatch.slots = slots;
     if (slots === 0) {
       dispatch.phase = "winding_down";
       return { kind: "stop" };
@@ -292,7 +296,9 @@ export class LiveBatch {
   }
 
   #observe({ answers, pressured }: Report, now: Date): void {
-    this.#window = adjustWindow(this.#window, { answers, pressured, cap: this.#share.windowCap, now });
+    // It grows no further than its share; when that becomes smaller, what is known of the upstream stays known.
+    const cap = Math.max(this.#share.windowCap, this.#window.size);
+    this.#window = adjustWindow(this.#window, { answers, pressured, cap, now });
   }
 
   #beginFinalizing(now: Date): void {
@@ -305,9 +311,10 @@ export class LiveBatch {
       windowLines,
       claimableLines: windowLines === 0 ? 0 : this.#ledger.claimableLines(now.getTime()),
       linesPerInvocation: this.#share.linesPerInvocation,
-      dispatches: [...this.#dispatches.values()].map(({ token, phase }) => ({
+      dispatches: [...this.#dispatches.values()].map(({ token, phase, slots }) => ({
         token,
         phase,
+        slots,
         openLines: phase === "winding_down" ? this.#ledger.openLinesOf(token) : 0,
       })),
     };

@@ -7,6 +7,8 @@ export interface DispatchState {
   readonly token: string;
   readonly phase: DispatchPhase;
   readonly openLines: number;
+  /** Lines that it was last told it may have in flight. */
+  readonly slots: number;
 }
 
 export interface Demand {
@@ -29,8 +31,9 @@ export function planDispatches(demand: Demand): number {
 }
 
 /**
- * How many lines `token` may have in flight. The window is shared out evenly among those that work; 0 means
- * that there are more of them than the window allows, and this one is surplus.
+ * How many lines `token` may have in flight. The window is shared out evenly among those that work, but what others
+ * were given is theirs until they have heard of their smaller share. 0 means that there are more of them than the
+ * window allows, and this one is surplus.
  */
 export function planSlots(demand: Demand, token: string): number {
   const working = demand.dispatches.filter(({ phase }) => phase === "working");
@@ -39,7 +42,8 @@ export function planSlots(demand: Demand, token: string): number {
   const shared = Math.max(1, demand.windowLines - windingDownLines(demand));
   const even = Math.floor(shared / working.length);
   const share = rank < shared % working.length ? even + 1 : even;
-  return Math.min(demand.linesPerInvocation, share);
+  const given = working.reduce((slots, dispatch) => (dispatch.token === token ? slots : slots + dispatch.slots), 0);
+  return Math.min(demand.linesPerInvocation, share, Math.max(1, shared - given));
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
+import type { Contender } from "../domain/share.ts";
 import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
 import { toFileValues } from "./files.ts";
 
@@ -68,13 +69,19 @@ export async function listBatches(db: D1Database, { tenant, limit, after }: Batc
   return results.map(fromBatchRow);
 }
 
-/** Over all tenants: they share the upstream. */
-export async function countLiveBatches(db: D1Database, upstream: string): Promise<number> {
-  const count = await db
-    .prepare(`SELECT COUNT(*) AS live FROM batches WHERE upstream = ?1 AND ${LIVE_BATCH}`)
+/** Batches that run lines, of all tenants: they share the upstream. The oldest first, as their ids have it. */
+export async function listContenders(db: D1Database, upstream: string): Promise<readonly Contender[]> {
+  const { results } = await db
+    .prepare(
+      `SELECT id, total - completed - failed AS unsettled FROM batches
+       WHERE upstream = ?1 AND status = 'in_progress' AND ${LIVE_BATCH}`,
+    )
     .bind(upstream)
-    .first<number>("live");
-  return count ?? 0;
+    .all<{ id: string; unsettled: number }>();
+  // Sorted here, for the index is not in this order, and D1 bills by what it reads.
+  return results
+    .map(({ id, unsettled }) => ({ id, unsettledLines: unsettled }))
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** Whether a live batch of the file's own tenant reads it, other than `exceptBatchId`. */

@@ -9,15 +9,26 @@ import {
 } from "../../src/domain/dispatch-plan.ts";
 
 function sent(count: number): DispatchState[] {
-  return Array.from({ length: count }, (_, index) => ({ token: `sent ${index}`, phase: "sent", openLines: 0 }));
+  return Array.from({ length: count }, (_, index) => ({
+    token: `sent ${index}`,
+    phase: "sent",
+    openLines: 0,
+    slots: 0,
+  }));
 }
 
-function working(count: number): DispatchState[] {
-  return Array.from({ length: count }, (_, index) => ({ token: `working ${index}`, phase: "working", openLines: 0 }));
+/** @param slots what each was last given. */
+function working(count: number, slots = 0): DispatchState[] {
+  return Array.from({ length: count }, (_, index) => ({
+    token: `working ${index}`,
+    phase: "working",
+    openLines: 0,
+    slots,
+  }));
 }
 
 function windingDown(openLines: number): DispatchState[] {
-  return [{ token: "winding down", phase: "winding_down", openLines }];
+  return [{ token: "winding down", phase: "winding_down", openLines, slots: 5 }];
 }
 
 function demand(windowLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
@@ -28,6 +39,7 @@ const states = fc.array(
   fc.record({
     phase: fc.constantFrom<DispatchState["phase"]>("sent", "working", "winding_down"),
     openLines: fc.nat(20),
+    slots: fc.nat(64),
   }),
   { maxLength: 30 },
 );
@@ -80,6 +92,9 @@ describe("planSlots", () => {
     ["and the last ones less", demand(8, 0, working(3)), "working 2", 2],
     ["gives nothing to those beyond the window", demand(2, 0, working(3)), "working 2", 0],
     ["leaves room for what others still finish", demand(8, 0, [...working(2), ...windingDown(4)]), "working 0", 2],
+    ["leaves others what they were given until they have heard", demand(8, 0, working(2, 5)), "working 1", 3],
+    ["gives one at least, though others have heard of nothing", demand(8, 0, working(2, 8)), "working 1", 1],
+    ["counts not what it has itself", demand(5, 0, working(1, 5)), "working 0", 5],
     ["keeps one going, whatever the window", demand(0, 0, working(2)), "working 0", 1],
     ["gives nothing to one in the queue", demand(64, 0, sent(1)), "sent 0", 0],
     ["gives nothing to a stranger", demand(64, 0, working(1)), "nobody", 0],
@@ -98,6 +113,33 @@ describe("planSlots", () => {
       }),
     );
   });
+});
+
+test("dispatches that come and hear one after the other never have more than the window, but for one line each", () => {
+  const steps = fc.array(fc.nat(19), { maxLength: 60 });
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 100 }),
+      fc.integer({ min: 1, max: 64 }),
+      steps,
+      (windowLines, most, heard) => {
+        const slots = new Map<number, number>();
+        for (const index of heard) {
+          slots.set(index, slots.get(index) ?? 0);
+          const dispatches = [...slots].map(([number, given]): DispatchState => ({
+            token: `${number}`,
+            phase: "working",
+            openLines: 0,
+            slots: given,
+          }));
+          const wanted = { windowLines, claimableLines: 0, linesPerInvocation: most, dispatches };
+          slots.set(index, planSlots(wanted, `${index}`));
+          const total = [...slots.values()].reduce((sum, given) => sum + given, 0);
+          expect(total).toBeLessThan(windowLines + slots.size);
+        }
+      },
+    ),
+  );
 });
 
 describe("planGrant", () => {

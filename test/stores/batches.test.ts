@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import {
-  countLiveBatches,
+  listContenders,
   finalizeBatch,
   findBatch,
   isInputHeld,
@@ -144,11 +144,18 @@ describe("batches", () => {
     expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual([]);
   });
 
-  it("count for their upstream while they live", async () => {
-    const upstream = "counted";
+  it("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
+    const upstream = "contended";
+    const counts = { total: 10, completed: 3, failed: 1 };
     for (const status of BATCH_STATUSES) await saveBatch(db, makeBatch({ status, upstream, tenant: `org-${status}` }));
-    expect(await countLiveBatches(db, upstream)).toBe(BATCH_STATUSES.filter((status) => !isFinal(status)).length);
-    expect(await countLiveBatches(db, "idle")).toBe(0);
+    const younger = makeBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
+    const older = makeBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
+    for (const batch of [younger, older]) await saveBatch(db, batch);
+    const contenders = await listContenders(db, upstream);
+    expect(contenders).toHaveLength(3);
+    expect(contenders[0]).toEqual({ id: older.id, unsettledLines: 6 });
+    expect(contenders[2]).toEqual({ id: younger.id, unsettledLines: 6 });
+    expect(await listContenders(db, "idle")).toEqual([]);
   });
 
   it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {

@@ -62,7 +62,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
       (db) =>
         batches.listBatches(db, { ...page, after }),
   ),
-  countLiveBatches: [(db) => batches.countLiveBatches(db, "echo")],
+  listContenders: [(db) => batches.listContenders(db, "echo")],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
   insertFile: [(db) => files.insertFile(db, { ...file, id: `file-${crypto.randomUUID()}` })],
   findFile: [(db) => files.findFile(db, wanted)],

@@ -1,0 +1,70 @@
+import { describe, expect, test, vi } from "vitest";
+import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+
+holdClockAndQueue();
+
+/** One line in flight, and two batches that want it. Each test has an upstream of its own: D1 is shared. */
+async function launchTwo() {
+  const upstream = `narrow-${crypto.randomUUID()}`;
+  const upstreams = { [upstream]: { kind: "echo", max_in_flight: 1 } };
+  const settings = { UPSTREAMS: JSON.stringify(upstreams), DEFAULT_UPSTREAM: upstream };
+  async function launch(id: string): Promise<StillBatch> {
+    const prepared = (await StillBatch.prepare({ upstream })).with({ id });
+    await prepared.setSettings(settings);
+    await prepared.begin();
+    await prepared.alarm();
+    return prepared;
+  }
+  const time = crypto.randomUUID();
+  return { launchOlder: () => launch(`batch_a-${time}`), launchYounger: () => launch(`batch_b-${time}`) };
+}
+
+async function finish(batch: StillBatch): Promise<void> {
+  await batch.settle(await batch.take());
+  await batch.alarm();
+  expect(await batch.row()).toMatchObject({ status: "completed" });
+}
+
+describe("when an upstream has no room for two batches", () => {
+  test("the younger one waits, and looks again every few seconds", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const older = await launchOlder();
+    const younger = await launchYounger();
+    expect(older.tokens).toHaveLength(1);
+    expect(younger.tokens).toEqual([]);
+    expect(await younger.status()).toBe("in_progress");
+    expect(((await younger.alarmTime()) ?? Infinity) - Date.now()).toBeLessThanOrEqual(5000);
+  });
+
+  test("it has its turn when the older one has ended", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const older = await launchOlder();
+    const younger = await launchYounger();
+    await finish(older);
+    vi.setSystemTime((await younger.alarmTime()) ?? 0);
+    await younger.alarm();
+    expect(younger.tokens).toHaveLength(1);
+    await finish(younger);
+  });
+
+  test("it gives its turn up to an older one, and loses nothing", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const younger = await launchYounger();
+    const { token, slices } = await younger.take();
+    const older = await launchOlder();
+    passSeconds(5);
+    await younger.alarm();
+    const settled = { token, slices: slices.slice(0, 1) };
+    expect(await younger.settle(settled, { wantedLines: 2 })).toMatchObject({ kind: "run", slots: 1, slices: [] });
+    await younger.report({ token, phase: "leaving" });
+    await younger.alarm();
+    await older.alarm();
+    expect([older.tokens.length, younger.tokens.length]).toEqual([1, 1]);
+    await finish(older);
+    passSeconds(5);
+    await younger.alarm();
+    expect(younger.tokens).toHaveLength(2);
+    await finish(younger);
+    expect(await younger.row()).toMatchObject({ counts: { total: 3, completed: 3 } });
+  });
+});

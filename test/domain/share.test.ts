@@ -1,0 +1,103 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Contender, planShare } from "../../src/domain/share.ts";
+
+/** One batch for each number of unsettled lines, the oldest first. */
+function batches(...lines: readonly number[]): readonly Contender[] {
+  return lines.map((unsettledLines, index) => ({ id: `batch-${index}`, unsettledLines }));
+}
+
+function sharesOf(maxInFlight: number, contenders: readonly Contender[], linesPerInvocation = 5): readonly number[] {
+  return contenders.map(({ id }) => planShare({ maxInFlight, linesPerInvocation, contenders }, id));
+}
+
+describe("when there is room for all", () => {
+  test.each([
+    ["one has it all", 64, [1000], [64]],
+    ["two have half each", 64, [1000, 1000], [32, 32]],
+    ["what a small one cannot use goes to the others", 64, [4, 1000, 1000], [30, 30, 30]],
+    ["what two cannot use, too", 64, [4, 10, 1000], [50, 50, 50]],
+    ["all may have what there is when none can use its part", 64, [1, 2, 3], [64, 64, 64]],
+    ["a part is never less than one", 3, [1, 1, 1], [1, 1, 1]],
+    ["one that is settled keeps nothing from the others", 10, [0, 1000], [10, 10]],
+  ])("%s", (_, maxInFlight, lines, shares) => {
+    expect(sharesOf(maxInFlight, batches(...lines))).toEqual(shares);
+  });
+});
+
+describe("when there is not", () => {
+  test.each([
+    [
+      "the oldest and the smallest come first",
+      40,
+      [900, 800, 700, 600, 500, 400, 300, 200, 100],
+      [5, 5, 5, 5, 0, 5, 5, 5, 5],
+    ],
+    ["small ones take little room", 8, [900, 800, 700, 600, 500, 400, 300, 1, 2, 3], [1, 1, 1, 1, 0, 0, 1, 1, 1, 1]],
+    [
+      "what is left when all have a turn but one is for that one",
+      12,
+      [9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
+      [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0],
+    ],
+    [
+      "an upstream that takes less than a consumer sends lets several have a turn",
+      3,
+      [900, 800, 700, 600],
+      [1, 1, 0, 1],
+    ],
+  ])("%s", (_, maxInFlight, lines, shares) => {
+    expect(sharesOf(maxInFlight, batches(...lines))).toEqual(shares);
+  });
+
+  test("one consumer that could take everything leaves room for others", () => {
+    expect(sharesOf(64, batches(20_000, 10), 64)).toEqual([54, 54]);
+    expect(sharesOf(64, batches(...Array.from({ length: 9 }, () => 100)), 64)).toEqual([8, 8, 8, 8, 8, 8, 8, 8, 0]);
+  });
+});
+
+test("a batch that D1 does not list yet has no others", () => {
+  const contest = { maxInFlight: 64, linesPerInvocation: 5, contenders: batches(10, 10) };
+  expect(planShare(contest, "another")).toBe(64);
+});
+
+describe("properties", () => {
+  const contests = fc.record({
+    maxInFlight: fc.integer({ min: 1, max: 200 }),
+    linesPerInvocation: fc.integer({ min: 1, max: 64 }),
+    contenders: fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 60 }),
+  });
+
+  test("together they have no more than there is", () => {
+    fc.assert(
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
+        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
+        const used = shares.map((share, index) => Math.min(share, contenders[index] ?? 0));
+        expect(used.reduce((sum, lines) => sum + lines, 0)).toBeLessThanOrEqual(maxInFlight);
+      }),
+    );
+  });
+
+  test("the oldest always has something, and so has the smallest when there is room for two", () => {
+    fc.assert(
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
+        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
+        expect(shares[0]).toBeGreaterThan(0);
+        if (maxInFlight > 1) expect(shares[contenders.indexOf(Math.min(...contenders))]).toBeGreaterThan(0);
+      }),
+    );
+  });
+
+  test("no room is left that somebody could use", () => {
+    fc.assert(
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
+        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
+        const used = shares.map((share, index) => Math.min(share, contenders[index] ?? 0));
+        const left = maxInFlight - used.reduce((sum, lines) => sum + lines, 0);
+        const wanting = contenders.filter((lines, index) => lines > (shares[index] ?? 0));
+        // What cannot be divided evenly.
+        expect(left).toBeLessThanOrEqual(wanting.length === 0 ? maxInFlight : contenders.length);
+      }),
+    );
+  });
+});
