@@ -25,6 +25,8 @@ export interface Scenario {
   readonly scaling: "at_once" | "by_completions";
   /** Lines in flight that the edge and the upstreams allow together. */
   readonly slots: number;
+  /** A second plot: each batch's time by its size. */
+  readonly isDrawnBySize?: true;
 }
 
 /** 250 consumers, five lines each. */
@@ -60,7 +62,13 @@ const THOUSAND_BATCHES = {
 const COMMON = { seed: 20_261_001, scaling: "at_once", slots: EDGE_SLOTS, workload: THOUSAND_BATCHES } as const;
 
 export const SCENARIOS: readonly Scenario[] = [
-  { ...COMMON, name: "ample", title: "An upstream that takes everything, max_in_flight 1,250", upstreams: [AMPLE] },
+  {
+    ...COMMON,
+    name: "ample",
+    title: "An upstream that takes everything, max_in_flight 1,250",
+    upstreams: [AMPLE],
+    isDrawnBySize: true,
+  },
   {
     ...COMMON,
     name: "in-flight",

@@ -20,6 +20,9 @@ const LEASE_MS = 40_000;
 /** A dispatch that nobody claims is sent again after this, and after twice this the next time, and so on. */
 const UNCLAIMED_MS = 30_000;
 const MAX_UNCLAIMED_MS = 600_000;
+/** A dispatch may go on for longer, as long as none has waited in the queue for its consumer. */
+const RELIEVED_AFTER_MS = 45_000;
+const WAITS_FOR_RELIEF_MS = 10_000;
 /** platform.openai.com/docs/guides/batch: a batch is `cancelling` for up to 10 minutes. */
 const MAX_DRAIN_MS = 600_000;
 
@@ -32,6 +35,8 @@ export interface Share {
 interface LiveDispatch {
   readonly token: string;
   phase: DispatchPhase;
+  /** When it was sent, or claimed. */
+  since: number;
   leaseUntil: number;
   /** Lines that it was last told it may have in flight. */
   slots: number;
@@ -61,7 +66,8 @@ export class LiveBatch {
     for (const chunk of store.readChunks()) this.#count(chunk);
     for (const { token, phase } of store.readDispatches()) {
       const slots = phase === "sent" ? 0 : share.linesPerInvocation;
-      this.#dispatches.set(token, { token, phase, leaseUntil: now.getTime() + LEASE_MS, slots });
+      const since = now.getTime();
+      this.#dispatches.set(token, { token, phase, since, leaseUntil: since + LEASE_MS, slots });
     }
   }
 
@@ -134,6 +140,7 @@ export class LiveBatch {
         return { kind: "stop" };
       }
       dispatch.phase = "working";
+      dispatch.since = now.getTime();
       this.#renew(dispatch, now);
       this.#store.writeDispatch({ token, phase: "working" });
       const orders = this.#giveOrders(dispatch, this.#share.linesPerInvocation, now);
@@ -172,7 +179,8 @@ export class LiveBatch {
     const tokens = Array.from({ length: planDispatches(this.#demand(now)) }, makeToken);
     for (const token of tokens) {
       this.#store.writeDispatch({ token, phase: "sent" });
-      this.#dispatches.set(token, { token, phase: "sent", leaseUntil: now.getTime() + patience, slots: 0 });
+      const since = now.getTime();
+      this.#dispatches.set(token, { token, phase: "sent", since, leaseUntil: since + patience, slots: 0 });
     }
     return tokens;
   }
@@ -268,6 +276,7 @@ export class LiveBatch {
 
   #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): Orders {
     const demand = this.#demand(now);
+    if (this.#isRelieved(dispatch, now)) dispatch.phase = "winding_down";
     if (dispatch.phase === "winding_down") return { kind: "run", slots: this.#share.linesPerInvocation, slices: [] };
     const slots = planSlots(demand, dispatch.token);
     dispatch.slots = slots;
@@ -280,6 +289,14 @@ export class LiveBatch {
     if (wantedLines > 0 && slices.length === 0) dispatch.phase = "winding_down";
     this.#writeSlices();
     return { kind: "run", slots, slices };
+  }
+
+  /** Another one waits for a consumer, and this one has had its time: the platform adds consumers as others end. */
+  #isRelieved({ since }: LiveDispatch, now: Date): boolean {
+    if (now.getTime() < since + RELIEVED_AFTER_MS) return false;
+    return [...this.#dispatches.values()].some(
+      (other) => other.phase === "sent" && now.getTime() >= other.since + WAITS_FOR_RELIEF_MS,
+    );
   }
 
   #settle({ token, chunk, usage }: Report): void {
@@ -296,9 +313,7 @@ export class LiveBatch {
   }
 
   #observe({ answers, pressured }: Report, now: Date): void {
-    // It grows no further than its share; when that becomes smaller, what is known of the upstream stays known.
-    const cap = Math.max(this.#share.windowCap, this.#window.size);
-    this.#window = adjustWindow(this.#window, { answers, pressured, cap, now });
+    this.#window = adjustWindow(this.#window, { answers, pressured, cap: this.#share.windowCap, now });
   }
 
   #beginFinalizing(now: Date): void {

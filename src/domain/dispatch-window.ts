@@ -4,7 +4,7 @@
  * other. Counted by answers, not by the clock: over `size` answers, about one round trip, a window
  *
  *   doubles                                before it has met any pressure,
- *   gains cap / 32 (at least one slot)     when all answers were fine,
+ *   gains cap / 32                         when all answers were fine,
  *   loses half of the share that was pressure: all of it 429 halves the window, 3 % costs 1.5 %.
  *
  * At one slot and still nothing but pressure it pauses, 1 s to 60 s, and then sends one line to probe. Pure.
@@ -25,7 +25,7 @@ export interface WindowReport {
   readonly answers: number;
   /** How many of them were pressure: `isPressure`. */
   readonly pressured: number;
-  /** The upstream's `maxInFlight` now. */
+  /** The batch's share of the upstream now. A window that is larger already stays so until there is pressure. */
   readonly cap: number;
   readonly now: Date;
 }
@@ -40,8 +40,13 @@ export function startWindow(cap: number): DispatchWindow {
 }
 
 /** The window after a report of the lines that ran within it. */
-export function adjustWindow(window: DispatchWindow, { answers, pressured, cap, now }: WindowReport): DispatchWindow {
+export function adjustWindow(
+  before: DispatchWindow,
+  { answers, pressured, cap: share, now }: WindowReport,
+): DispatchWindow {
   const fine = answers - pressured;
+  const cap = pressured > 0 ? share : Math.max(share, before.size);
+  const window = { ...before, size: clamp(before.size, cap) };
   if (fine > 0) {
     const grown = pressured === 0 ? grow(window, fine, cap) : grow({ ...window, phase: "steady" }, fine, cap);
     return {
@@ -52,7 +57,7 @@ export function adjustWindow(window: DispatchWindow, { answers, pressured, cap, 
     };
   }
   // Lines that were in flight when the pause began say nothing new.
-  if (pressured === 0 || isPaused(window, now)) return { ...window, size: clamp(window.size, cap) };
+  if (pressured === 0 || isPaused(window, now)) return window;
   if (window.size > 1) return { ...window, size: clamp(window.size - pressured / 2, cap), phase: "steady" };
   const pauseSeconds = Math.min(MAX_PAUSE_SECONDS, Math.max(MIN_PAUSE_SECONDS, window.pauseSeconds * 2));
   return { size: 1, phase: "steady", pausedUntil: new Date(now.getTime() + pauseSeconds * 1000), pauseSeconds };
@@ -69,7 +74,7 @@ function isPaused(window: DispatchWindow, now: Date): boolean {
 
 function grow(window: DispatchWindow, fine: number, cap: number): number {
   if (window.phase === "slow_start") return window.size + fine;
-  const step = Math.max(1, cap / ROUNDS_FROM_ONE_TO_CAP);
+  const step = cap / ROUNDS_FROM_ONE_TO_CAP;
   // Each answer adds step / size. This is the sum of that, however many answers one report brings.
   return Math.sqrt(window.size ** 2 + 2 * step * fine);
 }

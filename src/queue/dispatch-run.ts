@@ -47,18 +47,22 @@ const PRESSURE_REPORT_MS = 1_000;
 const MAX_WAIT_MS = 5_000;
 /** It holds lines for so long at the pace it has, and two rounds of its slots at least. */
 const LOOK_AHEAD_SECONDS = 1;
-/** After this no further slices are wanted: the platform scales consumers between invocations. */
+/** After both of these no further slices are wanted: the platform scales consumers between invocations. */
 const TAKES_LINES_FOR_MS = 45_000;
-/**
- * After this no line is started: with the longest timeout of an upstream (800 s) the invocation ends before the
- * 15 minutes of developers.cloudflare.com/queues/platform/limits.
- */
-const STARTS_LINES_FOR_MS = 75_000;
+const TAKES_LINES = 100;
+/** After this no line is started: a slow upstream's dispatch is worth its price by then. */
+const STARTS_LINES_FOR_MS = 270_000;
+/** developers.cloudflare.com/queues/platform/limits: 15 minutes, less a little to report and end. */
+const MAX_INVOCATION_MS = 870_000;
+/** Lines that were taken, but are not started yet, need some time. */
+const LAST_LINES_MS = 30_000;
 
 export class DispatchRun {
   readonly #order: DispatchOrder;
   readonly #batch: DispatchOrder["claim"]["batch"];
   readonly #startedAt = Date.now();
+  /** With the upstream's timeout behind it, the invocation still ends in time. */
+  readonly #startsUntil: number;
   readonly #reporter: Reporter;
   readonly #gate = new PressureGate();
   readonly #waiting = new Map<ReadyLine, ReturnType<typeof setTimeout>>();
@@ -76,6 +80,8 @@ export class DispatchRun {
     this.#order = order;
     this.#batch = order.claim.batch;
     this.#slots = order.claim.slots;
+    const timeoutMs = (order.upstream?.timeoutSeconds ?? 0) * 1000;
+    this.#startsUntil = this.#startedAt + Math.min(STARTS_LINES_FOR_MS, MAX_INVOCATION_MS - timeoutMs);
     this.#reporter = new Reporter({ batchId: this.#batch.batchId, ...order });
   }
 
@@ -99,7 +105,7 @@ export class DispatchRun {
   /** Fills the slots. */
   #launch(): void {
     const now = Date.now();
-    const isTooLate = now >= this.#startedAt + STARTS_LINES_FOR_MS || now >= this.#batch.expiresAt.getTime();
+    const isTooLate = now >= this.#startsUntil || now >= this.#batch.expiresAt.getTime();
     if (isTooLate || this.#mood === "stopped") return this.#giveBackUnstarted();
     while (this.#running < this.#slots && this.#gate.isOpen(now)) {
       const line = this.#ready.shift();
@@ -251,7 +257,9 @@ export class DispatchRun {
   }
 
   get #isTaking(): boolean {
-    return this.#mood === "working" && Date.now() < this.#startedAt + TAKES_LINES_FOR_MS;
+    const now = Date.now();
+    const isOld = now >= this.#startedAt + TAKES_LINES_FOR_MS && this.#lines.size >= TAKES_LINES;
+    return this.#mood === "working" && !isOld && now < this.#startsUntil - LAST_LINES_MS;
   }
 
   get #isIdle(): boolean {

@@ -169,6 +169,29 @@ describe("a dispatch", () => {
   });
 });
 
+describe("a dispatch that has had its time", () => {
+  test("is relieved when another one has waited for a consumer", async () => {
+    const batch = await StillBatch.launch({ lines: 200, settings: { LINES_PER_INVOCATION: "5" } });
+    expect(batch.tokens.length).toBeGreaterThan(1);
+    const { token } = await batch.take();
+    passSeconds(30);
+    expect(await batch.report({ token, wantedLines: 1 })).toMatchObject({ kind: "run", slices: [expect.anything()] });
+    passSeconds(15);
+    expect(await batch.report({ token, wantedLines: 1 })).toMatchObject({ kind: "run", slices: [] });
+  });
+
+  test("goes on when none waits", async () => {
+    const upstreams = { echo: { kind: "echo", max_in_flight: 1 } };
+    const batch = await StillBatch.launch({ lines: 200, settings: { UPSTREAMS: JSON.stringify(upstreams) } });
+    expect(batch.tokens).toHaveLength(1);
+    const { token } = await batch.take();
+    for (let reports = 0; reports < 5; reports += 1) {
+      passSeconds(30);
+      expect(await batch.report({ token, wantedLines: 1 })).toMatchObject({ kind: "run", slices: [expect.anything()] });
+    }
+  });
+});
+
 describe("a report", () => {
   test("that is made twice with one chunk counts once", async () => {
     const batch = await StillBatch.launch({ lines: 2 });

@@ -29,9 +29,11 @@ export function holdClockAndQueue(toFake: Held[] = ["Date"]): void {
       return Promise.resolve({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } } });
     });
   });
-  afterEach(() => {
+  afterEach(async () => {
     vi.restoreAllMocks();
     vi.useRealTimers();
+    // What a test leaves running would contend for its upstream with the batches of the next.
+    await (await openDatabase(env.DB)).prepare("DELETE FROM batches").run();
   });
 }
 

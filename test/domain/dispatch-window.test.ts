@@ -90,8 +90,28 @@ describe("growing", () => {
     expect(oneByOne.size).toBeCloseTo(inOne.size, 0);
   });
 
-  test("follows a cap that was lowered, even without answers", () => {
-    expect(adjustWindow(startWindow(64), { answers: 0, pressured: 0, cap: 8, now }).size).toBe(8);
+  test("keeps what it has learnt when its share becomes smaller, and grows no further", () => {
+    const window = adjustWindow(startWindow(64), { answers: 100, pressured: 0, cap: 8, now });
+    expect(window.size).toBe(64);
+    expect(adjustWindow(window, { answers: 100, pressured: 0, cap: 80, now }).size).toBe(80);
+  });
+
+  test("counts pressure from the share it has, not from what it once had", () => {
+    expect(adjustWindow(startWindow(64), { answers: 4, pressured: 4, cap: 8, now }).size).toBe(6);
+    expect(adjustWindow(startWindow(64), { answers: 5, pressured: 4, cap: 8, now }).size).toBeLessThan(7);
+  });
+
+  test("takes as many rounds from one slot to the cap, however large that is", () => {
+    const steady: DispatchWindow = { ...startWindow(1), phase: "steady" };
+    for (const cap of [5, 64, 640]) {
+      let window = steady;
+      let rounds = 0;
+      for (; openSlots(window, now) < cap && rounds < 100; rounds += 1) {
+        window = runRound(window, { cap, pressured: none });
+      }
+      expect(rounds).toBeGreaterThan(20);
+      expect(rounds).toBeLessThan(50);
+    }
   });
 });
 
@@ -203,7 +223,7 @@ test("two windows on a limited upstream converge to within a factor of two, wher
   );
 });
 
-test("whatever is reported, the window stays between one slot and the cap, and pauses are bounded", () => {
+test("whatever is reported, the window stays between one slot and what it may grow to, and pauses are bounded", () => {
   const report = fc.record({
     answers: fc.integer({ min: 0, max: 500 }),
     pressure: fc.constantFrom(0, 0.01, 0.5, 1),
@@ -216,9 +236,11 @@ test("whatever is reported, the window stays between one slot and the cap, and p
       let at = now;
       for (const { answers, pressure, cap, seconds } of reports) {
         at = new Date(at.getTime() + seconds * 1000);
-        window = adjustWindow(window, { answers, pressured: Math.floor(answers * pressure), cap, now: at });
+        const pressured = Math.floor(answers * pressure);
+        const most = pressured > 0 ? cap : Math.max(cap, window.size);
+        window = adjustWindow(window, { answers, pressured, cap, now: at });
         expect(window.size).toBeGreaterThanOrEqual(1);
-        expect(window.size).toBeLessThanOrEqual(cap);
+        expect(window.size).toBeLessThanOrEqual(most);
         expect(openSlots(window, new Date(at.getTime() + 60_000))).toBeGreaterThanOrEqual(1);
       }
     }),

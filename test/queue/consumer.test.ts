@@ -117,6 +117,35 @@ describe("slots", () => {
   });
 });
 
+describe("the time of a dispatch", () => {
+  test.each([
+    ["that has done its hundred lines is about 45 s", { latencySeconds: 1, timeoutSeconds: 600 }, 35, 60],
+    [
+      "is longer with a slow upstream, for fewer lines are not worth its price",
+      { latencySeconds: 4, timeoutSeconds: 600 },
+      65,
+      200,
+    ],
+    ["has an end, however slow the upstream is", { latencySeconds: 40, timeoutSeconds: 600 }, 150, 270],
+    ["leaves room for the upstream's timeout", { latencySeconds: 10, timeoutSeconds: 800 }, 20, 70],
+  ])("%s", async (_what, { latencySeconds, timeoutSeconds }, least, most) => {
+    const mock = { kind: "http", base_url: "http://mock.test/v1", max_in_flight: 5, timeout_seconds: timeoutSeconds };
+    const settings = { UPSTREAMS: JSON.stringify({ mock }), DEFAULT_UPSTREAM: "mock" };
+    const startedAt: number[] = [];
+    standInForUpstream(async () => {
+      startedAt.push(Date.now());
+      await new Promise((resolve) => setTimeout(resolve, latencySeconds * 1000));
+      return answerOk();
+    });
+    const batch = await StillBatch.launch({ lines: 1000, upstream: "mock", settings });
+    await deliverLast(batch, { settings, stepMs: 500 });
+    const lastStart = ((startedAt.at(-1) ?? 0) - (startedAt[0] ?? 0)) / 1000;
+    expect(lastStart).toBeGreaterThan(least);
+    expect(lastStart).toBeLessThan(most);
+    expect((await batch.snapshot())?.counts.completed).toBe(startedAt.length);
+  });
+});
+
 describe("what goes over the wire", () => {
   test("is the body as it stands in the file, and the answer as it came", async () => {
     const bodies = [
