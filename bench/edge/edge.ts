@@ -152,6 +152,7 @@ function countCalls(object: Coordinator, arrive: () => Promise<void>): Coordinat
     claim: (token) => call(() => object.claim(token)),
     report: (report) => call(() => object.report(report)),
     deadLettered: (token) => call(() => object.deadLettered(token)),
+    lookAgain: () => call(() => object.lookAgain()),
     wake: (copy) => call(() => object.wake(copy)),
   };
 }

@@ -11,7 +11,7 @@ import { settingsOf } from "../config.ts";
 import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
-import { type Contender, planShare } from "../domain/share.ts";
+import { type Contender, type Contest, findAffected, planShare } from "../domain/share.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
 import { finalizeBatch, findBatch, listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
@@ -27,6 +27,10 @@ import { validateInput } from "./validate.ts";
 const MIN_PUBLISH_EVERY_MS = 5_000;
 /** The more there are, the longer each waits between two looks at the others: together they ask D1 50 times a second. */
 const PUBLISH_EVERY_MS_PER_BATCH = 20;
+/** Whoever is told to look again does so this soon after the last time. */
+const LOOK_AGAIN_AFTER_MS = 1_000;
+/** So many others are told, at most, that a batch has come or gone; the rest see it by themselves. */
+const MAX_TOLD = 16;
 /**
  * Leases are kept in memory, and an object that nobody calls for ten seconds leaves it
  * (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle): while one is waited for, it stays awake.
@@ -132,6 +136,13 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     this.#wakeAt(this.#restUntil);
   }
 
+  async lookAgain(): Promise<void> {
+    const live = this.#load();
+    if (live?.isRunning !== true) return;
+    this.#publishEveryMs = LOOK_AGAIN_AFTER_MS;
+    this.#wakeAt(this.#nextWakeAt(live));
+  }
+
   async wake(copy: BatchRecord): Promise<void> {
     if (this.#load() !== null) {
       // Memory may remember an alarm that is no longer there.
@@ -199,20 +210,32 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const isNewStatus = !this.#published.startsWith(`${record.status} `);
     const isOld = Date.now() >= this.#publishedAt + this.#publishEveryMs;
     if (state.final !== null || !(isNewStatus || (isRunning && isOld))) return;
+    const isComingOrGoing = isNewStatus && (isRunning || this.#published.startsWith("in_progress "));
     this.#publishedAt = Date.now();
     try {
       const db = await openDatabase(this.env.DB);
       if (isNewStatus) await saveBatch(db, record);
       else if (progress !== this.#published) await saveProgress(db, record);
-      if (isRunning) {
+      if (isRunning || isComingOrGoing) {
         const contenders = await listContenders(db, record.upstream);
         live.share = this.#shareAmong(record, contenders);
         this.#publishEveryMs = Math.max(MIN_PUBLISH_EVERY_MS, contenders.length * PUBLISH_EVERY_MS_PER_BATCH);
+        if (isComingOrGoing) this.#tellOthers(record, contenders);
       }
       this.#published = progress;
     } catch (error) {
       // A copy that is late stops no line: it is written the next time.
       logFailure("batch_not_published", { batch: record.id }, error);
+    }
+  }
+
+  /** Nobody waits for it: whoever is not told, or cannot be, sees it by itself a little later. */
+  #tellOthers({ id, upstream, counts }: BatchRecord, contenders: readonly Contender[]): void {
+    const affected = findAffected(this.#contestFor(upstream, contenders), { id, unsettledLines: counts.total });
+    for (const other of affected.slice(0, MAX_TOLD)) {
+      this.env.COORDINATORS.getByName(other)
+        .lookAgain()
+        .catch(() => {});
     }
   }
 
@@ -292,9 +315,13 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
 
   /** An upstream that is gone from the settings gets little. */
   #shareAmong({ id, upstream }: BatchRecord, contenders: readonly Contender[]): Share {
+    const contest = this.#contestFor(upstream, contenders);
+    return { windowCap: planShare(contest, id), linesPerInvocation: contest.linesPerInvocation };
+  }
+
+  #contestFor(upstream: string, contenders: readonly Contender[]): Contest {
     const { upstreams, linesPerInvocation } = settingsOf(this.env);
-    const maxInFlight = upstreams.get(upstream)?.maxInFlight ?? 1;
-    return { windowCap: planShare({ maxInFlight, linesPerInvocation, contenders }, id), linesPerInvocation };
+    return { maxInFlight: upstreams.get(upstream)?.maxInFlight ?? 1, linesPerInvocation, contenders };
   }
 
   #nextWakeAt(live: LiveBatch): number | null {

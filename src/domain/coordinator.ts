@@ -15,6 +15,8 @@ export interface Coordinator {
   report(report: Report): Promise<Orders>;
   /** The queue gave up on a dispatch. */
   deadLettered(token: string): Promise<void>;
+  /** Another batch has begun or ended to run on its upstream, and its share is no longer what it was. */
+  lookAgain(): Promise<void>;
   /** The sweep found a batch that is not final; `copy` is what D1 says of it. */
   wake(copy: BatchRecord): Promise<void>;
 }

@@ -24,35 +24,40 @@ const MIN_TURNS = 8;
 
 /** Lines that the batch `id` may have in flight; 0: it is not its turn. */
 export function planShare(contest: Contest, id: string): number {
-  const { maxInFlight, linesPerInvocation, contenders } = contest;
-  // D1 does not list this batch yet.
-  if (!contenders.some((contender) => contender.id === id)) return maxInFlight;
+  // D1 may not list this batch yet.
+  return planShares(contest).get(id) ?? contest.maxInFlight;
+}
+
+/** Those whose share is another with `contender` than without. */
+export function findAffected(contest: Contest, contender: Contender): readonly string[] {
+  const others = contest.contenders.filter(({ id }) => id !== contender.id);
+  const contenders = [...others, contender].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const without = planShares({ ...contest, contenders: others });
+  const beside = planShares({ ...contest, contenders });
+  return others.map(({ id }) => id).filter((id) => without.get(id) !== beside.get(id));
+}
+
+function planShares({ maxInFlight, linesPerInvocation, contenders }: Contest): ReadonlyMap<string, number> {
   const smallestFirst = contenders.toSorted((a, b) => a.unsettledLines - b.unsettledLines);
   const turnLines = Math.max(1, Math.min(linesPerInvocation, Math.floor(maxInFlight / MIN_TURNS)));
   const needed = contenders.reduce((sum, { unsettledLines }) => sum + Math.min(unsettledLines, turnLines), 0);
-  if (needed <= maxInFlight) return evenShare(maxInFlight, smallestFirst);
-  return planTurns(contest, smallestFirst, turnLines).get(id) ?? 0;
-}
-
-function planTurns(
-  { maxInFlight, contenders }: Contest,
-  smallestFirst: readonly Contender[],
-  turnLines: number,
-): ReadonlyMap<string, number> {
-  const turns = new Map<string, number>();
+  if (needed <= maxInFlight) {
+    const share = evenShare(maxInFlight, smallestFirst);
+    return new Map(contenders.map(({ id }) => [id, share]));
+  }
+  const shares = new Map<string, number>();
   let room = maxInFlight;
-  function fill(order: readonly Contender[], keptRoom: number): void {
+  function takeTurns(order: readonly Contender[], keptRoom: number): void {
     for (const { id, unsettledLines } of order) {
-      if (room <= keptRoom) return;
-      if (turns.has(id)) continue;
-      const lines = Math.min(unsettledLines, turnLines, room);
-      turns.set(id, lines);
+      const lines = room <= keptRoom ? 0 : Math.min(unsettledLines, turnLines, room);
+      if ((shares.get(id) ?? 0) > 0) continue;
+      shares.set(id, lines);
       room -= lines;
     }
   }
-  fill(contenders, maxInFlight / 2);
-  fill(smallestFirst, 0);
-  return turns;
+  takeTurns(contenders, maxInFlight / 2);
+  takeTurns(smallestFirst, 0);
+  return shares;
 }
 
 /** The most that each may have so that together they have no more than there is. */

@@ -47,6 +47,26 @@ describe("when an upstream has no room for two batches", () => {
     await finish(younger);
   });
 
+  test("it is told of that, and looks within a second", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const older = await launchOlder();
+    const younger = await launchYounger();
+    const lookedAt = Date.now();
+    await finish(older);
+    await vi.waitFor(async () => expect(await younger.alarmTime()).toBe(lookedAt + 1000));
+  });
+
+  test("whoever ends is not told by those that come", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const older = await launchOlder();
+    await older.stub.cancel();
+    const before = await older.alarmTime();
+    await older.stub.lookAgain();
+    expect(await older.alarmTime()).toBe(before);
+    await launchYounger();
+    expect(await older.status()).toBe("cancelling");
+  });
+
   test("it gives its turn up to an older one, and loses nothing", async () => {
     const { launchOlder, launchYounger } = await launchTwo();
     const younger = await launchYounger();

@@ -1,10 +1,10 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Contender, planShare } from "../../src/domain/share.ts";
+import { type Contender, findAffected, planShare } from "../../src/domain/share.ts";
 
 /** One batch for each number of unsettled lines, the oldest first. */
 function batches(...lines: readonly number[]): readonly Contender[] {
-  return lines.map((unsettledLines, index) => ({ id: `batch-${index}`, unsettledLines }));
+  return lines.map((unsettledLines, index) => ({ id: `batch-${String(index).padStart(2, "0")}`, unsettledLines }));
 }
 
 function sharesOf(maxInFlight: number, contenders: readonly Contender[], linesPerInvocation = 5): readonly number[] {
@@ -59,6 +59,25 @@ describe("when there is not", () => {
 test("a batch that D1 does not list yet has no others", () => {
   const contest = { maxInFlight: 64, linesPerInvocation: 5, contenders: batches(10, 10) };
   expect(planShare(contest, "another")).toBe(64);
+});
+
+describe("findAffected", () => {
+  const others = (contenders: readonly Contender[]) => ({ maxInFlight: 64, linesPerInvocation: 5, contenders });
+  const newcomer: Contender = { id: "batch-x", unsettledLines: 10 };
+
+  test.each([
+    ["nobody, where there is nobody", [], []],
+    ["all, where all have a part less", [1000, 1000], ["batch-00", "batch-01"]],
+    ["nobody, where none can use what there is", [1, 2], []],
+    ["those whose turn it would be", Array.from({ length: 13 }, () => 1000), ["batch-11", "batch-12"]],
+  ])("finds %s", (_what, lines, affected) => {
+    expect(findAffected(others(batches(...lines)), newcomer)).toEqual(affected);
+  });
+
+  test("does not matter whether it is listed itself", () => {
+    const listed = [...batches(1000, 1000), newcomer];
+    expect(findAffected(others(listed), newcomer)).toEqual(["batch-00", "batch-01"]);
+  });
 });
 
 describe("properties", () => {
