@@ -57,6 +57,8 @@ export class Night {
   readonly #lastActive = new Map<string, number>();
   readonly #consumers = new Set<Consumer>();
   readonly #envs: Readonly<Record<Side, Env>>;
+  #evictions = 0;
+  #consumerDeaths = 0;
   #busy = 0;
   #hasCrashed = false;
   readonly #checkedChunks = new Map<string, number>();
@@ -83,6 +85,15 @@ export class Night {
 
   get httpEnv(): Env {
     return this.#envs.http;
+  }
+
+  /** By mishap: an object that rests is evicted in any night. */
+  get evictions(): number {
+    return this.#evictions;
+  }
+
+  get consumerDeaths(): number {
+    return this.#consumerDeaths;
   }
 
   /** Until nothing more is to be done, or `limitAt`. */
@@ -244,7 +255,9 @@ export class Night {
   #killConsumer(random: Random): void {
     const alive = [...this.#consumers];
     const chosen = alive[random.between(0, Math.max(0, alive.length - 1))];
-    chosen?.life.end();
+    if (chosen === undefined) return;
+    this.#consumerDeaths += 1;
+    chosen.life.end();
   }
 
   /** The queue learns that a consumer is dead. */
@@ -265,7 +278,10 @@ export class Night {
   }
 
   async #evict(): Promise<void> {
-    for (const id of this.batchIds) await this.#evictOne(id);
+    for (const id of this.batchIds) {
+      this.#evictions += 1;
+      await this.#evictOne(id);
+    }
   }
 
   async #evictOne(id: string): Promise<void> {
