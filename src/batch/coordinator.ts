@@ -51,7 +51,7 @@ const UNEXECUTED_REASONS = {
 } as const;
 
 export class BatchCoordinator extends DurableObject<Env> implements Coordinator {
-  readonly #store: LedgerStore;
+  #store: LedgerStore;
   /** Undefined until it is read; null when there is no batch. */
   #live: LiveBatch | null | undefined;
   #isStarting = false;
@@ -110,14 +110,14 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async claim(token: string): Promise<Claim> {
-    return this.#change((live) => live.claim(token, new Date())) ?? { kind: "unknown" };
+    return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
   }
 
   async report(report: Report): Promise<Orders> {
-    const statusBefore = this.#load()?.record.status;
-    const orders = this.#change((live) => live.report(report, new Date()));
     const live = this.#load();
-    if (orders === null || live === null) return { kind: "unknown" };
+    if (live === null) return { kind: "unknown" };
+    const statusBefore = live.record.status;
+    const orders = live.report(report, new Date());
     if (live.record.status !== statusBefore) logStatus(live.record);
     const needsWork = live.state.ending !== null || live.isStarved(new Date());
     this.#wakeAt(needsWork ? Date.now() : this.#nextWakeAt(live));
@@ -158,9 +158,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       if (live === null) return;
       await this.#advance(live);
       this.#restUntil = 0;
-      if (this.#load() === null) return;
+      const next = this.#load();
+      if (next === null) return;
       if (this.#failures > 0) this.#noteFailures(0);
-      this.#wakeAt(this.#nextWakeAt(live));
+      this.#wakeAt(this.#nextWakeAt(next));
     } catch (error) {
       this.#noteFailures(this.#failures + 1);
       this.#restUntil = Date.now() + Math.min(MAX_REST_MS, MIN_REST_MS * 2 ** (this.#failures - 1));
@@ -273,21 +274,15 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   #load(): LiveBatch | null {
+    if (this.#store.isClosed) {
+      // A change was cut off. What the tables say is read again; an alarm that is under way can write no more.
+      this.#store = new LedgerStore(this.ctx.storage);
+      this.#live = undefined;
+    }
     if (this.#live !== undefined) return this.#live;
     const stored = this.#store.exists() ? this.#store.readBatch() : null;
     this.#live = stored === null ? null : new LiveBatch(this.#store, stored, this.#shareAmong(stored.record, []));
     return this.#live;
-  }
-
-  /** A change that was cut off is forgotten: what the tables say is read again. */
-  #change<Value>(work: (live: LiveBatch) => Value): Value | null {
-    const live = this.#load();
-    try {
-      return live === null ? null : work(live);
-    } catch (error) {
-      this.#live = undefined;
-      throw error;
-    }
   }
 
   /** An upstream that is gone from the settings gets little. */

@@ -200,8 +200,10 @@ export class LiveBatch {
   endEarly(ending: Exclude<Ending, "completed">, now: Date): void {
     const endsBy = new Date(now.getTime() + MAX_DRAIN_MS);
     const { record } = this.#state;
-    this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
-    for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
+    this.#store.transaction(() => {
+      this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
+      for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
+    });
   }
 
   /** From here on no report is accepted: the tokens are gone. */
@@ -348,8 +350,9 @@ export class LiveBatch {
   }
 
   #write(change: Partial<BatchState>): void {
-    this.#state = { ...this.#state, ...change };
-    this.#store.writeBatch(this.#state);
+    const state = { ...this.#state, ...change };
+    this.#store.writeBatch(state);
+    this.#state = state;
   }
 
   #count(chunk: StoredChunk): void {

@@ -141,3 +141,15 @@ test("a deleted input is removed although its removal failed at first", async ()
   expect(await env.BUCKET.head(fileKey(id))).toBeNull();
   expect(await batch.tables()).toEqual([]);
 });
+
+test("error lines that the object has no room for at first are counted later", async () => {
+  const batch = await cancelled();
+  await batch.query("CREATE TRIGGER full BEFORE INSERT ON chunks BEGIN SELECT RAISE(ABORT, 'no room'); END");
+  await batch.alarm();
+  await batch.query("DROP TRIGGER full");
+  passSeconds(60);
+  await batch.alarm();
+  const row = await batch.row();
+  expect(row).toMatchObject({ status: "cancelled", counts: { total: 3, completed: 1 } });
+  expect(await batch.readLines(row?.errorFileId)).toHaveLength(2);
+});
