@@ -13,6 +13,7 @@ import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
 import { type Contender, planShare } from "../domain/share.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
+import type { UnexecutedReason } from "../protocol/result-line.ts";
 import { finalizeBatch, findBatch, listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
@@ -20,6 +21,7 @@ import { writeResultFiles } from "./finalize.ts";
 import type { Ending, FinalState } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch, type Share } from "./live-batch.ts";
+import { findLostChunks } from "./lost-chunks.ts";
 import { writeUnexecutedLines } from "./unexecuted.ts";
 import { validateInput } from "./validate.ts";
 
@@ -237,14 +239,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const { record } = live;
     const { ending } = live.state;
     if (ending === null) return;
-    if (ending !== "completed") {
-      const unexecuted = {
-        batch: record,
-        reason: UNEXECUTED_REASONS[ending],
-        slices: live.unsettledSlices(),
-        now: new Date(),
-      };
-      for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
+    if (ending !== "completed") await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
+    if (this.#failures > 0) {
+      live.loseChunks(await findLostChunks(this.env.BUCKET, record.id, live.chunks()));
+      await this.#settleRest(live, "result_lost");
     }
     const results = { batch: record, chunks: live.chunks(), createdAt: endOf(record, ending) };
     const { output, error } = await writeResultFiles(this.env.BUCKET, results);
@@ -254,6 +252,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       record: { ...move(live.record, ending, new Date()), ...fileIds, errors },
       files: [output, error].filter((file) => file !== null),
     });
+  }
+
+  async #settleRest(live: LiveBatch, reason: UnexecutedReason): Promise<void> {
+    const unexecuted = { batch: live.record, reason, slices: live.unsettledSlices(), now: new Date() };
+    for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
   }
 
   async #conclude(live: LiveBatch, final: FinalState): Promise<void> {

@@ -101,6 +101,10 @@ export class LedgerStore {
     );
   }
 
+  deleteChunk(key: string): void {
+    this.#sql.exec("DELETE FROM chunks WHERE key = ?", key);
+  }
+
   hasChunk(key: string): boolean {
     return this.#sql.exec("SELECT 1 FROM chunks WHERE key = ?", key).toArray().length > 0;
   }

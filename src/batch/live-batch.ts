@@ -219,7 +219,24 @@ export class LiveBatch {
     this.#store.transaction(() => {
       this.#ledger.settleUnexecuted(chunk.lines.map(({ line }) => line));
       this.#store.insertChunk(chunk);
+      this.#count(chunk);
       this.#writeSlices();
+    });
+  }
+
+  /** Their bytes are gone: their lines are as good as unexecuted. To be called when nothing runs any more. */
+  loseChunks(chunks: readonly StoredChunk[]): void {
+    if (chunks.length === 0) return;
+    this.#store.transaction(() => {
+      for (const { key, lines } of chunks) {
+        this.#store.deleteChunk(key);
+        this.#ledger.reopen(lines.filter(({ result }) => result !== "void").map(({ line }) => line));
+      }
+      this.#writeSlices();
+      this.#completed = 0;
+      this.#failed = 0;
+      this.#usage = null;
+      for (const chunk of this.#store.readChunks()) this.#count(chunk);
     });
   }
 
