@@ -82,7 +82,12 @@ describe("a dispatch", () => {
     await batch.alarm();
     expect(batch.tokens).toHaveLength(1);
     passSeconds(1);
+    const log = vi.spyOn(console, "log");
     await batch.alarm();
+    const lapsed = { event: "dispatches_lapsed", batch: batch.id, dispatches: 1 };
+    expect(log.mock.calls.map(([line]) => JSON.parse(line as string) as unknown)).toContainEqual(
+      expect.objectContaining(lapsed),
+    );
     const next = await batch.take();
     expect(next.slices.flatMap(({ lines }) => lines.map(({ line }) => line))).toEqual([1, 2]);
     expect(await batch.settle(dead)).toEqual(UNKNOWN);
