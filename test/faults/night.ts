@@ -59,7 +59,8 @@ export class Night {
   readonly #envs: Readonly<Record<Side, Env>>;
   #evictions = 0;
   #consumerDeaths = 0;
-  #busy = 0;
+  /** What is under way and needs no time to pass. */
+  readonly #busy = new Set<{ readonly what: string }>();
   #hasCrashed = false;
   readonly #checkedChunks = new Map<string, number>();
 
@@ -131,12 +132,13 @@ export class Night {
   }
 
   /** Work that needs no time to pass. */
-  async busy<Value>(work: () => Promise<Value>): Promise<Value> {
-    this.#busy += 1;
+  async busy<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
+    const entry = { what };
+    this.#busy.add(entry);
     try {
       return await work();
     } finally {
-      this.#busy -= 1;
+      this.#busy.delete(entry);
     }
   }
 
@@ -164,7 +166,7 @@ export class Night {
     this.#sweepEvery();
     const { quietAfterMs, evictions, consumerDeaths } = this.scenario;
     for (let at = this.startedAt; at < this.startedAt + quietAfterMs; at += SECOND_MS) {
-      if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy(() => this.#evict()));
+      if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy("an eviction", () => this.#evict()));
       if (random.chance(consumerDeaths)) this.clock.schedule(at, () => this.#killConsumer(random));
     }
   }
@@ -178,11 +180,11 @@ export class Night {
   async #settle(): Promise<void> {
     const deadline = performance.now() + MAX_SETTLE_MS;
     for (let calm = 0; calm < CALM_TURNS;) {
-      if (performance.now() > deadline) throw new Error(`something hangs: ${this.injector.describePending()}`);
+      if (performance.now() > deadline) throw new Error(`something hangs: ${this.#describeBusy()}`);
       if (this.#hasCrashed) await this.#crash();
       await yieldToOthers();
       this.#redeliver();
-      calm = this.#busy === 0 && this.injector.pending === 0 ? calm + 1 : 0;
+      calm = this.#busy.size === 0 && this.injector.pending === 0 ? calm + 1 : 0;
     }
   }
 
@@ -230,10 +232,16 @@ export class Night {
     return `${objects.join("; ")}; it is ${Date.now()}; last calls ${calls.join(", ")}`;
   }
 
+  #describeBusy(): string {
+    const busy = [...this.#busy].map(({ what }) => what).join(", ");
+    const calls = this.injector.calls.slice(-6).map(({ side, site, number }) => `${side} ${site} ${number}`);
+    return `${busy}; ${this.injector.describePending()}; last calls ${calls.join(", ")}`;
+  }
+
   #runAlarm(id: string): void {
     this.#alarmsCutOff.delete(id);
     this.#lastActive.set(id, Date.now());
-    void this.busy(() => runAlarm(id, this.#envs.coordinator)).catch(() => {
+    void this.busy("an alarm", () => runAlarm(id, this.#envs.coordinator)).catch(() => {
       this.#alarmsCutOff.set(id, Date.now() + ALARM_RETRY_MS);
     });
   }
@@ -301,7 +309,7 @@ export class Night {
 
   #sweepEvery(): void {
     this.clock.schedule(Date.now() + SWEEP_EVERY_MS, () => {
-      void this.busy(() => sweep(this.#envs.sweep, new Date()));
+      void this.busy("a sweep", () => sweep(this.#envs.sweep, new Date()));
       this.#sweepEvery();
     });
   }
