@@ -30,8 +30,8 @@ const SWEEP_EVERY_MS = 5 * MINUTE_MS;
 const HIBERNATES_AFTER_MS = 10 * SECOND_MS;
 /** So often nothing is under way before the clock moves on. */
 const CALM_TURNS = 2;
-/** Of real time: real I/O takes milliseconds. */
-const MAX_SETTLE_MS = 5000;
+/** Of real time: real I/O takes milliseconds, but seconds on a busy disk. */
+const MAX_SETTLE_MS = 30_000;
 
 interface Consumer {
   readonly life: Life;
