@@ -71,10 +71,8 @@ export default defineConfig({
 
 /** Which night is the first, and how many: test/faults/storage-faults.test.ts. */
 function readFaultSettings() {
-  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = "200" } = process.env;
-  return seed === undefined
-    ? { firstSeed: 1, schedules: Number(schedules) }
-    : { firstSeed: Number(seed), schedules: 1 };
+  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = seed === undefined ? "200" : "1" } = process.env;
+  return { firstSeed: Number(seed ?? 1), schedules: Number(schedules) };
 }
 
 /** How many inputs, and which: test/fuzz/fuzz.ts. */

@@ -13,6 +13,7 @@ import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
 import { type Contender, type Contest, findAffected, planShare } from "../domain/share.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
+import type { UnexecutedReason } from "../protocol/result-line.ts";
 import { finalizeBatch, findBatch, listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
@@ -20,6 +21,7 @@ import { writeResultFiles } from "./finalize.ts";
 import type { Ending, FinalState } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch, type Share } from "./live-batch.ts";
+import { findLostChunks } from "./lost-chunks.ts";
 import { writeUnexecutedLines } from "./unexecuted.ts";
 import { validateInput } from "./validate.ts";
 
@@ -55,7 +57,7 @@ const UNEXECUTED_REASONS = {
 } as const;
 
 export class BatchCoordinator extends DurableObject<Env> implements Coordinator {
-  readonly #store: LedgerStore;
+  #store: LedgerStore;
   /** Undefined until it is read; null when there is no batch. */
   #live: LiveBatch | null | undefined;
   #isStarting = false;
@@ -114,14 +116,14 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async claim(token: string): Promise<Claim> {
-    return this.#change((live) => live.claim(token, new Date())) ?? { kind: "unknown" };
+    return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
   }
 
   async report(report: Report): Promise<Orders> {
-    const statusBefore = this.#load()?.record.status;
-    const orders = this.#change((live) => live.report(report, new Date()));
     const live = this.#load();
-    if (orders === null || live === null) return { kind: "unknown" };
+    if (live === null) return { kind: "unknown" };
+    const statusBefore = live.record.status;
+    const orders = live.report(report, new Date());
     if (live.record.status !== statusBefore) logStatus(live.record);
     const needsWork = live.state.ending !== null || live.isStarved(new Date());
     this.#wakeAt(needsWork ? Date.now() : this.#nextWakeAt(live));
@@ -169,9 +171,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       if (live === null) return;
       await this.#advance(live);
       this.#restUntil = 0;
-      if (this.#load() === null) return;
+      const next = this.#load();
+      if (next === null) return;
       if (this.#failures > 0) this.#noteFailures(0);
-      this.#wakeAt(this.#nextWakeAt(live));
+      this.#wakeAt(this.#nextWakeAt(next));
     } catch (error) {
       this.#noteFailures(this.#failures + 1);
       this.#restUntil = Date.now() + Math.min(MAX_REST_MS, MIN_REST_MS * 2 ** (this.#failures - 1));
@@ -259,14 +262,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const { record } = live;
     const { ending } = live.state;
     if (ending === null) return;
-    if (ending !== "completed") {
-      const unexecuted = {
-        batch: record,
-        reason: UNEXECUTED_REASONS[ending],
-        slices: live.unsettledSlices(),
-        now: new Date(),
-      };
-      for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
+    if (ending !== "completed") await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
+    if (this.#failures > 0) {
+      live.loseChunks(await findLostChunks(this.env.BUCKET, record.id, live.chunks()));
+      await this.#settleRest(live, "result_lost");
     }
     const results = { batch: record, chunks: live.chunks(), createdAt: endOf(record, ending) };
     const { output, error } = await writeResultFiles(this.env.BUCKET, results);
@@ -276,6 +275,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       record: { ...move(live.record, ending, new Date()), ...fileIds, errors },
       files: [output, error].filter((file) => file !== null),
     });
+  }
+
+  async #settleRest(live: LiveBatch, reason: UnexecutedReason): Promise<void> {
+    const unexecuted = { batch: live.record, reason, slices: live.unsettledSlices(), now: new Date() };
+    for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
   }
 
   async #conclude(live: LiveBatch, final: FinalState): Promise<void> {
@@ -296,21 +300,15 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   #load(): LiveBatch | null {
+    if (this.#store.isClosed) {
+      // A change was cut off. What the tables say is read again; an alarm that is under way can write no more.
+      this.#store = new LedgerStore(this.ctx.storage);
+      this.#live = undefined;
+    }
     if (this.#live !== undefined) return this.#live;
     const stored = this.#store.exists() ? this.#store.readBatch() : null;
     this.#live = stored === null ? null : new LiveBatch(this.#store, stored, this.#shareAmong(stored.record, []));
     return this.#live;
-  }
-
-  /** A change that was cut off is forgotten: what the tables say is read again. */
-  #change<Value>(work: (live: LiveBatch) => Value): Value | null {
-    const live = this.#load();
-    try {
-      return live === null ? null : work(live);
-    } catch (error) {
-      this.#live = undefined;
-      throw error;
-    }
   }
 
   /** An upstream that is gone from the settings gets little. */

@@ -23,15 +23,30 @@ export interface DispatchRow extends Record<string, SqlStorageValue> {
 
 export class LedgerStore {
   readonly #storage: DurableObjectStorage;
-  readonly #sql: SqlStorage;
+  #isClosed = false;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
-    this.#sql = storage.sql;
   }
 
+  /** A transaction has failed. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** One that fails closes the store: it is rolled back here, but not in the memory of whoever made it. */
   transaction<Value>(work: () => Value): Value {
-    return this.#storage.transactionSync(work);
+    try {
+      return this.#storage.transactionSync(work);
+    } catch (error) {
+      this.#isClosed = true;
+      throw error;
+    }
+  }
+
+  get #sql(): SqlStorage {
+    if (this.#isClosed) throw new Error("a change was cut off: the tables are to be read anew");
+    return this.#storage.sql;
   }
 
   /** False for an object that never had a batch, or whose storage is wiped. Asking writes nothing. */
@@ -84,6 +99,10 @@ export class LedgerStore {
       toLineBlob(chunk.lines),
       usage === null ? null : JSON.stringify(usage),
     );
+  }
+
+  deleteChunk(key: string): void {
+    this.#sql.exec("DELETE FROM chunks WHERE key = ?", key);
   }
 
   hasChunk(key: string): boolean {

@@ -208,8 +208,10 @@ export class LiveBatch {
   endEarly(ending: Exclude<Ending, "completed">, now: Date): void {
     const endsBy = new Date(now.getTime() + MAX_DRAIN_MS);
     const { record } = this.#state;
-    this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
-    for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
+    this.#store.transaction(() => {
+      this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
+      for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
+    });
   }
 
   /** From here on no report is accepted: the tokens are gone. */
@@ -225,7 +227,24 @@ export class LiveBatch {
     this.#store.transaction(() => {
       this.#ledger.settleUnexecuted(chunk.lines.map(({ line }) => line));
       this.#store.insertChunk(chunk);
+      this.#count(chunk);
       this.#writeSlices();
+    });
+  }
+
+  /** Their bytes are gone: their lines are as good as unexecuted. To be called when nothing runs any more. */
+  loseChunks(chunks: readonly StoredChunk[]): void {
+    if (chunks.length === 0) return;
+    this.#store.transaction(() => {
+      for (const { key, lines } of chunks) {
+        this.#store.deleteChunk(key);
+        this.#ledger.reopen(lines.filter(({ result }) => result !== "void").map(({ line }) => line));
+      }
+      this.#writeSlices();
+      this.#completed = 0;
+      this.#failed = 0;
+      this.#usage = null;
+      for (const chunk of this.#store.readChunks()) this.#count(chunk);
     });
   }
 
@@ -363,8 +382,9 @@ export class LiveBatch {
   }
 
   #write(change: Partial<BatchState>): void {
-    this.#state = { ...this.#state, ...change };
-    this.#store.writeBatch(this.#state);
+    const state = { ...this.#state, ...change };
+    this.#store.writeBatch(state);
+    this.#state = state;
   }
 
   #count(chunk: StoredChunk): void {

@@ -1,4 +1,7 @@
-/** Gives every line that was never executed its error line, once its batch is cancelled, expired or failed. */
+/**
+ * Gives every line that has no result its error line: it was never executed, because its batch is cancelled, expired
+ * or failed, or its result is lost.
+ */
 import type { BatchRecord } from "../domain/batch.ts";
 import type { ClaimedSlice } from "../domain/dispatch.ts";
 import { makeId } from "../domain/ids.ts";
@@ -26,12 +29,13 @@ export async function* writeUnexecutedLines(bucket: R2Bucket, work: Unexecuted):
     const customIds = await readCustomIds(bucket, work.batch, slices);
     const encoder = new TextEncoder();
     const texts: string[] = [];
+    const result = work.reason === "result_lost" ? "failed" : "unexecuted";
     const lines: StoredLine[] = [];
     for (const { line } of slices.flatMap((slice) => slice.lines)) {
       const id = makeId("batch_req_", work.now, crypto.getRandomValues(new Uint8Array(12)));
       const text = toUnexecutedLine({ id, customId: customIds.get(line) ?? null, reason: work.reason });
       texts.push(text);
-      lines.push({ line, bytes: encoder.encode(text).length, result: "unexecuted" });
+      lines.push({ line, bytes: encoder.encode(text).length, result });
     }
     const key = chunkKey(work.batch.id, crypto.randomUUID());
     await bucket.put(key, texts.join(""));

@@ -147,6 +147,18 @@ export class Ledger {
     }
   }
 
+  /** Settled lines whose results are lost are unsettled again. They are with nobody. */
+  reopen(lines: readonly number[]): void {
+    for (const line of lines) {
+      const index = this.#indexOf(line);
+      const { slice, progress, token } = this.#at(index);
+      const states: LineState[] = typeof progress === "string" ? [...untried(slice)].fill(null) : [...progress];
+      states[line - slice.firstLine] = UNTRIED;
+      this.#unsettled += 1;
+      this.#write(index, { slice, progress: states, token });
+    }
+  }
+
   /** Slices changed since the last call, to be written down. */
   takeChanged(): readonly SliceState[] {
     const changed = [...this.#changed].map((index) => this.#at(index));

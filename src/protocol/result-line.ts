@@ -5,8 +5,8 @@
  */
 import type { Failure, Outcome } from "../domain/outcome.ts";
 
-/** `input_file_unavailable` is ours: the input's bytes were lost while the batch ran. */
-export type UnexecutedReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable";
+/** Two are ours: `input_file_unavailable`: the input's bytes were lost while the batch ran; `result_lost`: the result's. */
+export type UnexecutedReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable" | "result_lost";
 
 export interface ExecutedLine {
   /** `batch_req_…` */
@@ -29,6 +29,7 @@ const UNEXECUTED_MESSAGES: Readonly<Record<UnexecutedReason, string>> = {
   batch_expired: "This request could not be executed before the completion window expired.",
   batch_cancelled: "This request was not executed because the batch was cancelled.",
   input_file_unavailable: "This request was not executed because the input file is no longer available.",
+  result_lost: "This request was executed, but its result was lost in storage.",
 };
 
 /** The line of a request that was sent upstream: wire contract, "Lines". */
@@ -39,7 +40,7 @@ export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLi
   return toLine({ id, customId, response, failure: outcome.failure });
 }
 
-/** The line of a request that was never executed. */
+/** The line of a request that was never executed, or has no result any more. */
 export function toUnexecutedLine({ id, customId, reason }: UnexecutedLine): string {
   return toLine({ id, customId, response: "null", failure: { code: reason, message: UNEXECUTED_MESSAGES[reason] } });
 }

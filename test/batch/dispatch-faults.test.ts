@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { env } from "cloudflare:workers";
+import type { Dispatch } from "../../src/domain/dispatch.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
 import { holdClockAndQueue, passSeconds, SOME_USAGE, StillBatch, type Work } from "./still-batch.ts";
 
@@ -81,7 +82,12 @@ describe("a dispatch", () => {
     await batch.alarm();
     expect(batch.tokens).toHaveLength(1);
     passSeconds(1);
+    const log = vi.spyOn(console, "log");
     await batch.alarm();
+    const lapsed = { event: "dispatches_lapsed", batch: batch.id, dispatches: 1 };
+    expect(log.mock.calls.map(([line]) => JSON.parse(line as string) as unknown)).toContainEqual(
+      expect.objectContaining(lapsed),
+    );
     const next = await batch.take();
     expect(next.slices.flatMap(({ lines }) => lines.map(({ line }) => line))).toEqual([1, 2]);
     expect(await batch.settle(dead)).toEqual(UNKNOWN);
@@ -266,4 +272,19 @@ test("a queue that takes no message is asked again, later and later", async () =
   expect(delays).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
   expect(send).toHaveBeenCalledTimes(9);
   expect(await batch.query("SELECT token FROM dispatches")).toEqual([]);
+});
+
+test("a report that fails half-way leaves nothing to the alarm that is under way meanwhile", async () => {
+  const batch = await StillBatch.start({ lines: 200, settings: FIVE_AT_ONCE });
+  vi.spyOn(env.DISPATCHES, "sendBatch").mockImplementationOnce(async (messages) => {
+    const [first] = [...messages].map(({ body }) => body as Dispatch);
+    const work = await batch.take(first?.token);
+    await batch.query("CREATE TRIGGER full BEFORE INSERT ON chunks BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    await expect(batch.settle(work)).rejects.toThrow("no room");
+    await batch.query("DROP TRIGGER full");
+    throw new Error("the answer was lost");
+  });
+  await batch.alarm().catch(() => {});
+  await finish(batch);
+  expect(await outputIds(batch)).toEqual(Array.from({ length: 200 }, (_, line) => `line-${line}`));
 });

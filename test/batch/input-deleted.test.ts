@@ -1,31 +1,8 @@
-import { env } from "cloudflare:workers";
 import { describe, expect, test } from "vitest";
-import { hideFile, removeFile } from "../../src/stores/files.ts";
-import { fileKey } from "../../src/stores/object-keys.ts";
-import { openDatabase } from "../../src/stores/schema.ts";
+import { hideInput, isInputThere, removeInput } from "./input-file.ts";
 import { holdClockAndQueue, interrupt, passSeconds, StillBatch } from "./still-batch.ts";
 
 holdClockAndQueue();
-
-/** As the Files API does while a batch reads the file. */
-async function hideInput({ order }: StillBatch): Promise<void> {
-  await hideFile(await openDatabase(env.DB), { id: order.inputFileId, tenant: order.tenant, now: new Date() });
-}
-
-/** As the Files API does while none does. */
-async function removeInput(batch: StillBatch): Promise<void> {
-  await hideInput(batch);
-  await removeFile(env.DB, env.BUCKET, batch.order.inputFileId);
-}
-
-async function isInputThere({ order }: StillBatch): Promise<boolean> {
-  const [object, row] = await Promise.all([
-    env.BUCKET.head(fileKey(order.inputFileId)),
-    env.DB.prepare("SELECT 1 FROM files WHERE id = ?1").bind(order.inputFileId).first(),
-  ]);
-  expect(object === null).toBe(row === null);
-  return object !== null;
-}
 
 describe("an input that is deleted", () => {
   test("before its batch is created makes it fail, with the reason", async () => {
@@ -83,63 +60,5 @@ describe("an input that is deleted", () => {
     await batch.alarm();
     expect((await batch.row())?.status).toBe("failed");
     expect(await isInputThere(batch)).toBe(false);
-  });
-});
-
-describe("two batches of one file", () => {
-  async function launchTwo(): Promise<readonly [StillBatch, StillBatch]> {
-    const first = await StillBatch.launch();
-    return [first, await StillBatch.launch({ beside: first })];
-  }
-
-  test("are two batches: each has its own results", async () => {
-    const batches = await launchTwo();
-    for (const batch of batches) {
-      await batch.settle(await batch.take());
-      await batch.alarm();
-    }
-    const [first, second] = await Promise.all(batches.map((batch) => batch.row()));
-    expect([first, second]).toMatchObject([{ status: "completed" }, { status: "completed" }]);
-    expect(first?.outputFileId).not.toBe(second?.outputFileId);
-    expect(await isInputThere(batches[0])).toBe(true);
-  });
-
-  test("created at once both run", async () => {
-    const first = await StillBatch.prepare();
-    const second = await StillBatch.prepare({ beside: first });
-    await Promise.all([first.begin(), second.begin()]);
-    await Promise.all([first.alarm(), second.alarm()]);
-    expect([await first.status(), await second.status()]).toEqual(["in_progress", "in_progress"]);
-  });
-
-  test("keep a deleted file until the second one ends", async () => {
-    const [first, second] = await launchTwo();
-    await hideInput(first);
-    await first.stub.cancel();
-    await first.alarm();
-    expect((await first.row())?.status).toBe("cancelled");
-    expect(await isInputThere(second)).toBe(true);
-    await second.settle(await second.take());
-    await second.alarm();
-    expect(await isInputThere(second)).toBe(false);
-  });
-
-  test("that end at once remove a deleted file, and neither stumbles over it", async () => {
-    const [first, second] = await launchTwo();
-    await hideInput(first);
-    await Promise.all([first.stub.cancel(), second.stub.cancel()]);
-    await Promise.all([first.alarm(), second.alarm()]);
-    expect(await isInputThere(first)).toBe(false);
-    expect([await first.tables(), await second.tables()]).toEqual([[], []]);
-  });
-
-  test("of two tenants: a stranger's failed batch removes nothing", async () => {
-    const owner = await StillBatch.launch();
-    await hideInput(owner);
-    const stranger = (await StillBatch.prepare()).with({ inputFileId: owner.order.inputFileId });
-    await stranger.begin();
-    await stranger.alarm();
-    expect((await stranger.row())?.status).toBe("failed");
-    expect(await isInputThere(owner)).toBe(true);
   });
 });

@@ -141,3 +141,41 @@ test("a deleted input is removed although its removal failed at first", async ()
   expect(await env.BUCKET.head(fileKey(id))).toBeNull();
   expect(await batch.tables()).toEqual([]);
 });
+
+test("error lines that the object has no room for at first are counted later", async () => {
+  const batch = await cancelled();
+  await batch.query("CREATE TRIGGER full BEFORE INSERT ON chunks BEGIN SELECT RAISE(ABORT, 'no room'); END");
+  await batch.alarm();
+  await batch.query("DROP TRIGGER full");
+  passSeconds(60);
+  await batch.alarm();
+  const row = await batch.row();
+  expect(row).toMatchObject({ status: "cancelled", counts: { total: 3, completed: 1 } });
+  expect(await batch.readLines(row?.errorFileId)).toHaveLength(2);
+});
+
+test.each(["completed", "cancelled"] as const)(
+  "results that R2 lost before a batch was %s cost no more",
+  async (end) => {
+    const batch = await StillBatch.launch({ lines: 4 });
+    const { token, slices } = await batch.take();
+    await batch.settle({ token, slices: slices.slice(0, 2) });
+    const [lost = ""] = await batch.chunkKeys();
+    const rest = slices.slice(2, end === "completed" ? 4 : 3);
+    await batch.settle({ token, slices: rest }, { phase: "leaving" });
+    if (end === "cancelled") await batch.stub.cancel();
+    await env.BUCKET.delete(lost);
+    for (let passes = 0; passes < 3; passes += 1) {
+      await batch.alarm();
+      passSeconds(60);
+    }
+    const row = await batch.row();
+    expect(row).toMatchObject({ status: end, counts: { total: 4, completed: rest.length, failed: 2 } });
+    expect(await batch.readLines(row?.outputFileId)).toHaveLength(rest.length);
+    const errors = await batch.readLines(row?.errorFileId);
+    const codes = ["result_lost", "result_lost", "batch_cancelled"].slice(0, 4 - rest.length);
+    expect(errors).toMatchObject(codes.map((code) => ({ response: null, error: { code } })));
+    expect(errors.slice(0, 2)).toMatchObject([{ custom_id: "line-0" }, { custom_id: "line-1" }]);
+    expect([await batch.tables(), await batch.alarmTime()]).toEqual([[], null]);
+  },
+);

@@ -321,3 +321,15 @@ test("agrees with a plain account of its lines, whatever is done to it, and alwa
     { numRuns: 500 },
   );
 });
+
+test("lines whose results are lost are unsettled again, until they settle once more", () => {
+  const ledger = new Ledger(makeStates([2, 2]));
+  ledger.claim("a", 4, 0);
+  ledger.settle("a", completed(0, 1, 2, 3));
+  ledger.reopen([1, 2]);
+  expect([ledger.unsettledLines, ledger.openLines]).toEqual([2, 0]);
+  expect(ledger.unsettledSlices().flatMap((slice) => slice.lines.map(({ line }) => line))).toEqual([1, 2]);
+  expect(new Ledger(ledger.takeChanged()).unsettledLines).toBe(2);
+  ledger.settleUnexecuted([1, 2]);
+  expect([ledger.unsettledLines, ledger.unsettledSlices()]).toEqual([0, []]);
+});

@@ -1,6 +1,7 @@
 /**
  * `kill -9` of the whole local runtime while it validates, runs, finalizes and cancels, then a plain start on the
- * same storage. `KILLS=20 npx vitest run test/e2e/kill.test.ts` kills more often, each time at another moment.
+ * same storage. `KILLS=20 npx vitest run test/e2e/kill.test.ts` kills more often, each time at another moment;
+ * `--reporter=verbose` shows in which statuses, how long it took to heal, and how many lines were sent twice.
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -29,9 +30,10 @@ interface Victim {
 }
 
 describe("batches that are validating, in progress, finalizing and cancelling", () => {
-  test.each(Array.from({ length: KILLS }, (_, index) => index + 1))(
+  test.for(Array.from({ length: KILLS }, (_, index) => index + 1))(
     "end by themselves after kill -9 and a plain start, number %i",
-    async (kill) => {
+    { timeout: TEST_TIMEOUT_MS },
+    async (kill, { annotate }) => {
       const upstream = await startFakeUpstream();
       const storage = mkdtempSync(path.join(tmpdir(), "nightshift-kill-"));
       let stack = await start(upstream, storage);
@@ -49,8 +51,11 @@ describe("batches that are validating, in progress, finalizing and cancelling", 
         stack = await start(upstream, storage);
         const client = clientOf(stack);
         for (const victim of victims) await checkEnd(client, victim);
-        expect(Date.now() - restartedAt, `killed after ${delayMs} ms`).toBeLessThan(HEALED_WITHIN_MS);
+        const healedMs = Date.now() - restartedAt;
         const callsAfter = upstream.countCalls("");
+        const sentTwice = [...callsAfter.values()].filter((calls) => calls === 2).length;
+        await annotate(`caught ${statuses.join(", ")}; healed in ${healedMs} ms; ${sentTwice} lines sent twice`);
+        expect(healedMs, `killed after ${delayMs} ms`).toBeLessThan(HEALED_WITHIN_MS);
         const sentAgain = [...settled].filter((line) => callsAfter.get(line) !== callsBefore.get(line));
         expect(sentAgain, "lines that had settled").toEqual([]);
         expect(settled.size).toBeGreaterThan(0);
@@ -61,7 +66,6 @@ describe("batches that are validating, in progress, finalizing and cancelling", 
         rmSync(storage, { recursive: true, force: true });
       }
     },
-    TEST_TIMEOUT_MS,
   );
 });
 

@@ -97,7 +97,7 @@ export class Client {
   /** Asks again after a 5xx, later and later. */
   async #ask(method: string, path: string, makeBody: () => BodyInit | null = () => null): Promise<Reply> {
     for (let tries = 1; ; tries += 1) {
-      const reply = await this.#night.busy(() => this.#askOnce(method, path, makeBody()));
+      const reply = await this.#night.busy(`${method} ${path}`, () => this.#askOnce(method, path, makeBody()));
       if (reply.status < 500 || tries === MAX_TRIES) return reply;
       await this.#night.wait(500 * 2 ** tries);
     }

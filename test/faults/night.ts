@@ -30,8 +30,8 @@ const SWEEP_EVERY_MS = 5 * MINUTE_MS;
 const HIBERNATES_AFTER_MS = 10 * SECOND_MS;
 /** So often nothing is under way before the clock moves on. */
 const CALM_TURNS = 2;
-/** Of real time: real I/O takes milliseconds. */
-const MAX_SETTLE_MS = 5000;
+/** Of real time: real I/O takes milliseconds, but seconds on a busy disk. */
+const MAX_SETTLE_MS = 30_000;
 
 interface Consumer {
   readonly life: Life;
@@ -57,7 +57,10 @@ export class Night {
   readonly #lastActive = new Map<string, number>();
   readonly #consumers = new Set<Consumer>();
   readonly #envs: Readonly<Record<Side, Env>>;
-  #busy = 0;
+  #evictions = 0;
+  #consumerDeaths = 0;
+  /** What is under way and needs no time to pass. */
+  readonly #busy = new Set<{ readonly what: string }>();
   #hasCrashed = false;
   readonly #checkedChunks = new Map<string, number>();
 
@@ -83,6 +86,15 @@ export class Night {
 
   get httpEnv(): Env {
     return this.#envs.http;
+  }
+
+  /** By mishap: an object that rests is evicted in any night. */
+  get evictions(): number {
+    return this.#evictions;
+  }
+
+  get consumerDeaths(): number {
+    return this.#consumerDeaths;
   }
 
   /** Until nothing more is to be done, or `limitAt`. */
@@ -120,12 +132,13 @@ export class Night {
   }
 
   /** Work that needs no time to pass. */
-  async busy<Value>(work: () => Promise<Value>): Promise<Value> {
-    this.#busy += 1;
+  async busy<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
+    const entry = { what };
+    this.#busy.add(entry);
     try {
       return await work();
     } finally {
-      this.#busy -= 1;
+      this.#busy.delete(entry);
     }
   }
 
@@ -153,7 +166,7 @@ export class Night {
     this.#sweepEvery();
     const { quietAfterMs, evictions, consumerDeaths } = this.scenario;
     for (let at = this.startedAt; at < this.startedAt + quietAfterMs; at += SECOND_MS) {
-      if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy(() => this.#evict()));
+      if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy("an eviction", () => this.#evict()));
       if (random.chance(consumerDeaths)) this.clock.schedule(at, () => this.#killConsumer(random));
     }
   }
@@ -167,11 +180,11 @@ export class Night {
   async #settle(): Promise<void> {
     const deadline = performance.now() + MAX_SETTLE_MS;
     for (let calm = 0; calm < CALM_TURNS;) {
-      if (performance.now() > deadline) throw new Error(`something hangs: ${this.injector.describePending()}`);
+      if (performance.now() > deadline) throw new Error(`something hangs: ${this.#describeBusy()}`);
       if (this.#hasCrashed) await this.#crash();
       await yieldToOthers();
       this.#redeliver();
-      calm = this.#busy === 0 && this.injector.pending === 0 ? calm + 1 : 0;
+      calm = this.#busy.size === 0 && this.injector.pending === 0 ? calm + 1 : 0;
     }
   }
 
@@ -219,10 +232,16 @@ export class Night {
     return `${objects.join("; ")}; it is ${Date.now()}; last calls ${calls.join(", ")}`;
   }
 
+  #describeBusy(): string {
+    const busy = [...this.#busy].map(({ what }) => what).join(", ");
+    const calls = this.injector.calls.slice(-6).map(({ side, site, number }) => `${side} ${site} ${number}`);
+    return `${busy}; ${this.injector.describePending()}; last calls ${calls.join(", ")}`;
+  }
+
   #runAlarm(id: string): void {
     this.#alarmsCutOff.delete(id);
     this.#lastActive.set(id, Date.now());
-    void this.busy(() => runAlarm(id, this.#envs.coordinator)).catch(() => {
+    void this.busy("an alarm", () => runAlarm(id, this.#envs.coordinator)).catch(() => {
       this.#alarmsCutOff.set(id, Date.now() + ALARM_RETRY_MS);
     });
   }
@@ -244,7 +263,9 @@ export class Night {
   #killConsumer(random: Random): void {
     const alive = [...this.#consumers];
     const chosen = alive[random.between(0, Math.max(0, alive.length - 1))];
-    chosen?.life.end();
+    if (chosen === undefined) return;
+    this.#consumerDeaths += 1;
+    chosen.life.end();
   }
 
   /** The queue learns that a consumer is dead. */
@@ -265,7 +286,10 @@ export class Night {
   }
 
   async #evict(): Promise<void> {
-    for (const id of this.batchIds) await this.#evictOne(id);
+    for (const id of this.batchIds) {
+      this.#evictions += 1;
+      await this.#evictOne(id);
+    }
   }
 
   async #evictOne(id: string): Promise<void> {
@@ -285,7 +309,7 @@ export class Night {
 
   #sweepEvery(): void {
     this.clock.schedule(Date.now() + SWEEP_EVERY_MS, () => {
-      void this.busy(() => sweep(this.#envs.sweep, new Date()));
+      void this.busy("a sweep", () => sweep(this.#envs.sweep, new Date()));
       this.#sweepEvery();
     });
   }
