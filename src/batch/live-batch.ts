@@ -9,7 +9,14 @@
 import { addUsage } from "../domain/usage.ts";
 import { type BatchRecord, type LineProblem, move, type Usage } from "../domain/batch.ts";
 import type { BatchContext, Claim, ClaimedSlice, Orders, Report, Slice } from "../domain/dispatch.ts";
-import { type Demand, type DispatchPhase, planDispatches, planGrant, planSlots } from "../domain/dispatch-plan.ts";
+import {
+  type Demand,
+  type DispatchPhase,
+  isRelieved,
+  planDispatches,
+  planGrant,
+  planSlots,
+} from "../domain/dispatch-plan.ts";
 import { adjustWindow, type DispatchWindow, openSlots, startWindow } from "../domain/dispatch-window.ts";
 import { Ledger } from "../domain/ledger.ts";
 import type { BatchState, Ending, FinalState, StoredChunk, StoredLine, StoredResult } from "./ledger-rows.ts";
@@ -20,9 +27,6 @@ const LEASE_MS = 40_000;
 /** A dispatch that nobody claims is sent again after this, and after twice this the next time, and so on. */
 const UNCLAIMED_MS = 30_000;
 const MAX_UNCLAIMED_MS = 600_000;
-/** A dispatch may go on for longer, as long as none has waited in the queue for its consumer. */
-const RELIEVED_AFTER_MS = 45_000;
-const WAITS_FOR_RELIEF_MS = 10_000;
 /** platform.openai.com/docs/guides/batch: a batch is `cancelling` for up to 10 minutes. */
 const MAX_DRAIN_MS = 600_000;
 
@@ -295,7 +299,7 @@ export class LiveBatch {
 
   #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): Orders {
     const demand = this.#demand(now);
-    if (this.#isRelieved(dispatch, now)) dispatch.phase = "winding_down";
+    if (isRelieved(demand, dispatch.token, now)) dispatch.phase = "winding_down";
     if (dispatch.phase === "winding_down") return { kind: "run", slots: this.#share.linesPerInvocation, slices: [] };
     const slots = planSlots(demand, dispatch.token);
     dispatch.slots = slots;
@@ -308,14 +312,6 @@ export class LiveBatch {
     if (wantedLines > 0 && slices.length === 0) dispatch.phase = "winding_down";
     this.#writeSlices();
     return { kind: "run", slots, slices };
-  }
-
-  /** Another one waits for a consumer, and this one has had its time: the platform adds consumers as others end. */
-  #isRelieved({ since }: LiveDispatch, now: Date): boolean {
-    if (now.getTime() < since + RELIEVED_AFTER_MS) return false;
-    return [...this.#dispatches.values()].some(
-      (other) => other.phase === "sent" && now.getTime() >= other.since + WAITS_FOR_RELIEF_MS,
-    );
   }
 
   #settle({ token, chunk, usage }: Report): void {
@@ -345,9 +341,10 @@ export class LiveBatch {
       windowLines,
       claimableLines: windowLines === 0 ? 0 : this.#ledger.claimableLines(now.getTime()),
       linesPerInvocation: this.#share.linesPerInvocation,
-      dispatches: [...this.#dispatches.values()].map(({ token, phase, slots }) => ({
+      dispatches: [...this.#dispatches.values()].map(({ token, phase, since, slots }) => ({
         token,
         phase,
+        since: new Date(since),
         slots,
         openLines: phase === "winding_down" ? this.#ledger.openLinesOf(token) : 0,
       })),

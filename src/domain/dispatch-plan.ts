@@ -6,10 +6,15 @@ export type DispatchPhase = "sent" | "working" | "winding_down";
 export interface DispatchState {
   readonly token: string;
   readonly phase: DispatchPhase;
+  /** When it was sent, or claimed. */
+  readonly since: Date;
   readonly openLines: number;
   /** Lines that it was last told it may have in flight. */
   readonly slots: number;
 }
+
+const RELIEVED_AFTER_MS = 45_000;
+const WAITS_FOR_RELIEF_MS = 10_000;
 
 export interface Demand {
   /** Lines that may be in flight upstream at once. */
@@ -58,6 +63,17 @@ export function planGrant(demand: Demand, slots: number, wantedLines: number): n
   const free = Math.max(0, claimableLines - reserved);
   const part = Math.ceil((free * slots) / Math.max(slots, windowLines));
   return Math.min(wantedLines, free, Math.max(slots, part));
+}
+
+/**
+ * Whether `token` has had its time: another dispatch has waited for a consumer long enough, and the platform adds
+ * consumers as others end (developers.cloudflare.com/queues/configuration/consumer-concurrency).
+ */
+export function isRelieved({ dispatches }: Demand, token: string, now: Date): boolean {
+  const hasLasted = (dispatch: DispatchState, ms: number) => now.getTime() >= dispatch.since.getTime() + ms;
+  const own = dispatches.find((dispatch) => dispatch.token === token);
+  if (own === undefined || !hasLasted(own, RELIEVED_AFTER_MS)) return false;
+  return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_FOR_RELIEF_MS));
 }
 
 function sharedSlots(demand: Demand, phase: DispatchPhase): number {

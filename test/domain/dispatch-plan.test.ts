@@ -3,15 +3,19 @@ import { describe, expect, test } from "vitest";
 import {
   type Demand,
   type DispatchState,
+  isRelieved,
   planDispatches,
   planGrant,
   planSlots,
 } from "../../src/domain/dispatch-plan.ts";
 
+const NOON = new Date("2026-10-01T12:00:00Z");
+
 function sent(count: number): DispatchState[] {
   return Array.from({ length: count }, (_, index) => ({
     token: `sent ${index}`,
     phase: "sent",
+    since: NOON,
     openLines: 0,
     slots: 0,
   }));
@@ -22,13 +26,14 @@ function working(count: number, slots = 0): DispatchState[] {
   return Array.from({ length: count }, (_, index) => ({
     token: `working ${index}`,
     phase: "working",
+    since: NOON,
     openLines: 0,
     slots,
   }));
 }
 
 function windingDown(openLines: number): DispatchState[] {
-  return [{ token: "winding down", phase: "winding_down", openLines, slots: 5 }];
+  return [{ token: "winding down", phase: "winding_down", since: NOON, openLines, slots: 5 }];
 }
 
 function demand(windowLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
@@ -38,6 +43,7 @@ function demand(windowLines: number, claimableLines: number, dispatches: readonl
 const states = fc.array(
   fc.record({
     phase: fc.constantFrom<DispatchState["phase"]>("sent", "working", "winding_down"),
+    since: fc.constant(NOON),
     openLines: fc.nat(20),
     slots: fc.nat(64),
   }),
@@ -129,6 +135,7 @@ test("dispatches that come and hear one after the other never have more than the
           const dispatches = [...slots].map(([number, given]): DispatchState => ({
             token: `${number}`,
             phase: "working",
+            since: NOON,
             openLines: 0,
             slots: given,
           }));
@@ -140,6 +147,33 @@ test("dispatches that come and hear one after the other never have more than the
       },
     ),
   );
+});
+
+describe("isRelieved", () => {
+  test.each([
+    ["after 45 s, when another one waits for a consumer", [...working(1), ...sent(1)], 45, true],
+    ["not before", [...working(1), ...sent(1)], 44, false],
+    ["not when others work, too", working(2), 600, false],
+    [
+      "not when another one is on its way",
+      [...working(1), { ...sent(1)[0], since: new Date(NOON.getTime() + 50_001) }],
+      60,
+      false,
+    ],
+    [
+      "when it has been on its way for 10 s",
+      [...working(1), { ...sent(1)[0], since: new Date(NOON.getTime() + 50_000) }],
+      60,
+      true,
+    ],
+  ] as const)("%s", (_what, dispatches, seconds, expected) => {
+    const now = new Date(NOON.getTime() + seconds * 1000);
+    expect(isRelieved(demand(64, 100, dispatches as DispatchState[]), "working 0", now)).toBe(expected);
+  });
+
+  test("does not count one that is gone", () => {
+    expect(isRelieved(demand(64, 100, sent(1)), "gone", new Date(NOON.getTime() + 600_000))).toBe(false);
+  });
 });
 
 describe("planGrant", () => {
