@@ -324,9 +324,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
 
   #nextWakeAt(live: LiveBatch): number | null {
     const dueAt = live.nextWakeAt(new Date());
-    if (live.isDraining) return Math.min(dueAt ?? Infinity, Date.now() + AWAKE_EVERY_MS);
-    if (!live.isRunning) return dueAt;
-    return Math.min(dueAt ?? Infinity, this.#publishedAt + this.#publishEveryMs);
+    const times = dueAt === null ? [] : [dueAt];
+    if (live.isWaiting) times.push(Date.now() + AWAKE_EVERY_MS);
+    if (live.isRunning) times.push(this.#publishedAt + this.#publishEveryMs);
+    return times.length === 0 ? null : Math.min(...times);
   }
 
   #noteFailures(inARow: number): void {

@@ -113,9 +113,9 @@ export class LiveBatch {
     return this.#ledger.openLines === 0 || (endsBy !== null && endsBy <= now);
   }
 
-  /** The batch ends, and something in flight is waited for. */
-  get isDraining(): boolean {
-    return this.#state.ending !== null && this.#ledger.openLines > 0;
+  /** Leases run, in memory alone. */
+  get isWaiting(): boolean {
+    return this.#dispatches.size > 0;
   }
 
   acceptInput(slices: readonly Slice[], model: string | null, now: Date): void {
@@ -245,9 +245,7 @@ export class LiveBatch {
         this.#ledger.reopen(lines.filter(({ result }) => result !== "void").map(({ line }) => line));
       }
       this.#writeSlices();
-      this.#completed = 0;
-      this.#failed = 0;
-      this.#usage = null;
+      [this.#completed, this.#failed, this.#usage] = [0, 0, null];
       for (const chunk of this.#store.readChunks()) this.#count(chunk);
     });
   }

@@ -1,6 +1,8 @@
 import { env } from "cloudflare:workers";
 import { evictDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
+import { saveBatch } from "../../src/stores/batches.ts";
+import { openDatabase } from "../../src/stores/schema.ts";
 import { holdClockAndQueue, passSeconds, SOME_USAGE, StillBatch, type Work } from "./still-batch.ts";
 
 holdClockAndQueue();
@@ -167,4 +169,16 @@ describe("after an eviction", () => {
     await batch.stub.deadLettered("some other token");
     expect(await batch.alarmTime()).toBeLessThanOrEqual(alarmTime);
   });
+});
+
+test("an object stays in memory while leases run, however many batches share its upstream", async () => {
+  const batch = await StillBatch.launch({ upstream: `crowded-${crypto.randomUUID()}` });
+  await batch.take();
+  const db = await openDatabase(env.DB);
+  const row = await batch.row();
+  if (row === null) throw new Error("the batch is not listed");
+  await Promise.all(Array.from({ length: 600 }, (_, index) => saveBatch(db, { ...row, id: `${row.id}-${index}` })));
+  passSeconds(5);
+  await batch.alarm();
+  expect(await batch.alarmTime()).toBeLessThan(Date.now() + 10_000);
 });
