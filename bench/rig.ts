@@ -35,7 +35,7 @@ export interface BatchRun {
 }
 
 /** The mock upstream under several names, `mock-64` and so on, by how many lines it may have in flight. */
-const WINDOWS = [16, 64, 80, 96, 256];
+const WINDOWS = [64, 96];
 export const DEFAULT_WINDOW = 64;
 
 async function startRig({ variables = {}, storage, signal }: RigOptions): Promise<Rig> {

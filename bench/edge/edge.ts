@@ -58,6 +58,13 @@ export function buildEdge(options: EdgeOptions): Edge {
     const known = objects.get(batchId);
     if (known !== undefined) return known;
     let alarm: number | undefined;
+    let ringing = Promise.resolve();
+    // As on the platform, one that is due while another runs waits for its end.
+    async function ring(before: Promise<void>): Promise<void> {
+      await before;
+      requests.alarms += 1;
+      await object.alarm();
+    }
     const object = makeObject(
       batchId,
       {
@@ -65,8 +72,7 @@ export function buildEdge(options: EdgeOptions): Edge {
           clock.cancel(alarm);
           alarm = clock.at(timeMs, () => {
             alarm = undefined;
-            requests.alarms += 1;
-            void object.alarm();
+            ringing = ring(ringing);
           });
         },
         clear: () => clock.cancel(alarm),
