@@ -1,4 +1,5 @@
 /** Whether cost grows with size or company: batches of 1,000 to 200,000 lines, and 1 to 50 batches at once. */
+import { type IsolateWatch, watchIsolate } from "./isolate-memory.ts";
 import { type BenchOptions, type Report, type Table, toMebibytes } from "./report.ts";
 import { createBatch, requireWhole, type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
 import { mean, median } from "./statistics.ts";
@@ -15,7 +16,10 @@ interface SizeRun {
   readonly msPerLine: number;
   readonly cpuMsPerLine: number | null;
   readonly exchangesPerThousandLines: number;
-  readonly peakBytes: number | null;
+  /** Of the Worker's isolate. */
+  readonly isolatePeakBytes: number | null;
+  /** Of the whole runtime, its simulators included, beyond what it had before. */
+  readonly runtimeGrowthBytes: number | null;
 }
 
 interface CompanyRun {
@@ -30,10 +34,11 @@ export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Rep
   return withRig({ signal, variables }, async (rig) => {
     const sizes: SizeRun[] = [];
     const companies: CompanyRun[] = [];
-    await runSize(rig, 1000);
+    const isolate = await watchIsolate(rig.inspectorPort);
+    await runSize(rig, isolate, 1000);
     for (let round = 1; round <= rounds; round += 1) {
       for (const lines of SIZES) {
-        const run = await runSize(rig, lines);
+        const run = await runSize(rig, isolate, lines);
         sizes.push(run);
         const cpu = run.cpuMsPerLine?.toFixed(2) ?? "unknown";
         say(`round ${round}, ${lines} lines: ${run.msPerLine.toFixed(2)} ms a line, CPU ${cpu} ms`);
@@ -44,15 +49,17 @@ export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Rep
         say(`round ${round}, ${batches} batches: ${Math.round(run.linesPerSecond)} lines/s`);
       }
     }
+    isolate.stop();
     return { tables: [toSizeTable(sizes), toCompanyTable(companies)], values: { sizes, companies } };
   });
 }
 
-async function runSize(rig: Rig, lines: number): Promise<SizeRun> {
+async function runSize(rig: Rig, isolate: IsolateWatch, lines: number): Promise<SizeRun> {
   await rig.upstream.configure({});
   const fileId = await uploadInput(rig, { lines, lineBytes: LINE_BYTES });
   const before = rig.processes.bytes();
   rig.processes.takePeakBytes();
+  isolate.takePeakBytes();
   const cpuBefore = rig.processes.cpuMs();
   const { batch, ms } = await runBatch(rig, fileId);
   const cpuAfter = rig.processes.cpuMs();
@@ -62,7 +69,8 @@ async function runSize(rig: Rig, lines: number): Promise<SizeRun> {
     msPerLine: ms / lines,
     cpuMsPerLine: cpuBefore === null || cpuAfter === null ? null : (cpuAfter - cpuBefore) / lines,
     exchangesPerThousandLines: (rig.log.sumOfDispatches(batch.id, "exchanges") * 1000) / lines,
-    peakBytes: before === null || peak === null ? null : peak - before,
+    isolatePeakBytes: isolate.takePeakBytes(),
+    runtimeGrowthBytes: before === null || peak === null ? null : peak - before,
   };
 }
 
@@ -91,19 +99,30 @@ async function runCompany(rig: Rig, batches: number): Promise<CompanyRun> {
 function toSizeTable(runs: readonly SizeRun[]): Table {
   return {
     title: "One batch, an upstream that answers at once, 64 in flight: medians",
-    head: ["lines", "lines/s", "ms a line", "CPU ms a line", "exchanges per 1,000 lines", "memory growth, MiB"],
+    head: [
+      "lines",
+      "lines/s",
+      "ms a line",
+      "CPU ms a line",
+      "exchanges per 1,000 lines",
+      "the Worker's memory, MiB",
+      "growth of all of workerd, MiB",
+    ],
     rows: SIZES.map((lines) => {
       const ofSize = runs.filter((run) => run.lines === lines);
       const msPerLine = median(ofSize.map((run) => run.msPerLine));
       const cpu = ofSize.flatMap((run) => run.cpuMsPerLine ?? []);
-      const peaks = ofSize.flatMap((run) => run.peakBytes ?? []);
+      const memory = [
+        ofSize.flatMap((run) => run.isolatePeakBytes ?? []),
+        ofSize.flatMap((run) => run.runtimeGrowthBytes ?? []),
+      ];
       return [
         lines.toLocaleString("en-US"),
         1000 / msPerLine,
         msPerLine,
         cpu.length === 0 ? "unknown" : median(cpu),
         median(ofSize.map((run) => run.exchangesPerThousandLines)),
-        toMebibytes(peaks.length === 0 ? null : median(peaks)),
+        ...memory.map((bytes) => toMebibytes(bytes.length === 0 ? null : median(bytes))),
       ];
     }),
   };
