@@ -4,7 +4,7 @@
  * other. Counted by answers, not by the clock: over `size` answers, about one round trip, a window
  *
  *   doubles                                before it has met any pressure,
- *   gains cap / 32                         when all answers were fine,
+ *   gains cap / 32, a quarter at least     when all answers were fine,
  *   loses half of the share that was pressure: all of it 429 halves the window, 3 % costs 1.5 %.
  *
  * At one slot and still nothing but pressure it pauses, 1 s to 60 s, and then sends one line to probe. Pure.
@@ -32,6 +32,8 @@ export interface WindowReport {
 
 const INITIAL_SLOTS = 64;
 const ROUNDS_FROM_ONE_TO_CAP = 32;
+/** A larger one lets a thousand small windows push an upstream that is full; a smaller one has them crawl. */
+const MIN_STEP = 0.25;
 const MIN_PAUSE_SECONDS = 1;
 const MAX_PAUSE_SECONDS = 60;
 
@@ -74,7 +76,7 @@ function isPaused(window: DispatchWindow, now: Date): boolean {
 
 function grow(window: DispatchWindow, fine: number, cap: number): number {
   if (window.phase === "slow_start") return window.size + fine;
-  const step = cap / ROUNDS_FROM_ONE_TO_CAP;
+  const step = Math.max(MIN_STEP, cap / ROUNDS_FROM_ONE_TO_CAP);
   // Each answer adds step / size. This is the sum of that, however many answers one report brings.
   return Math.sqrt(window.size ** 2 + 2 * step * fine);
 }

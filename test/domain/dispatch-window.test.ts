@@ -101,15 +101,19 @@ describe("growing", () => {
     expect(adjustWindow(startWindow(64), { answers: 5, pressured: 4, cap: 8, now }).size).toBeLessThan(7);
   });
 
-  test("takes as many rounds from one slot to the cap, however large that is", () => {
+  test("takes some thirty rounds from one slot to the cap, however large that is, and fewer to a small one", () => {
     const steady: DispatchWindow = { ...startWindow(1), phase: "steady" };
-    for (const cap of [5, 64, 640]) {
+    for (const [cap, least] of [
+      [5, 14],
+      [64, 25],
+      [640, 25],
+    ] as const) {
       let window = steady;
       let rounds = 0;
       for (; openSlots(window, now) < cap && rounds < 100; rounds += 1) {
         window = runRound(window, { cap, pressured: none });
       }
-      expect(rounds).toBeGreaterThan(20);
+      expect(rounds).toBeGreaterThan(least);
       expect(rounds).toBeLessThan(50);
     }
   });
@@ -124,17 +128,19 @@ describe("shrinking", () => {
     expect(runRounds(startWindow(64), 6, { cap: 64, pressured: all }).size).toBe(1);
   });
 
+  const ROUNDS = 400;
+
   test("3 % of pressure keeps at least 80 % of the cap", () => {
     fc.assert(
       fc.property(fc.integer({ min: 4, max: 1000 }), fc.integer(), (cap, seed) => {
         const round = { cap, pressured: pushBack(0.03, makeDice(seed)) };
         let window = runRounds(startWindow(cap), 60, round);
         let slots = 0;
-        for (let index = 0; index < 40; index += 1) {
+        for (let index = 0; index < ROUNDS; index += 1) {
           window = runRound(window, round);
           slots += openSlots(window, now);
         }
-        expect(slots / 40).toBeGreaterThanOrEqual(cap * 0.8);
+        expect(slots / ROUNDS).toBeGreaterThanOrEqual(cap * 0.8);
       }),
       { numRuns: 50 },
     );
@@ -203,7 +209,7 @@ function share(windows: readonly DispatchWindow[], { capacity, cap, dice }: Upst
 test("two windows on a limited upstream converge to within a factor of two, wherever they start", () => {
   const chance = fc.double({ min: 0, max: 1, noNaN: true });
   fc.assert(
-    fc.property(fc.integer({ min: 16, max: 512 }), fc.tuple(chance, chance), fc.integer(), (cap, chances, seed) => {
+    fc.property(fc.integer({ min: 64, max: 512 }), fc.tuple(chance, chance), fc.integer(), (cap, chances, seed) => {
       const upstream = { cap, capacity: cap * (0.2 + chances[0]), dice: makeDice(seed) };
       const steady = { phase: "steady", pausedUntil: null, pauseSeconds: 0 } as const;
       let windows: readonly DispatchWindow[] = [
