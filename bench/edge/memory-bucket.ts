@@ -104,14 +104,17 @@ export function makeBucket(travel: () => Promise<void>): R2Bucket {
 
   function startMultipart(key: string) {
     const parts: Uint8Array[] = [];
+    let sinkBytes = 0;
     return {
-      uploadPart: async (partNumber: number, bytes: Uint8Array) => {
-        parts.push(bytes.slice());
+      uploadPart: async (partNumber: number, value: Uint8Array | SizedSink) => {
+        if (value instanceof SizedSink) sinkBytes += value.length;
+        else parts.push(value.slice());
         await travel();
         return { partNumber, etag: String(partNumber) };
       },
       complete: async () => {
         await travel();
+        if (sinkBytes > 0) return store(key, new SizedSink(sinkBytes));
         const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
         let offset = 0;
         for (const part of parts) {

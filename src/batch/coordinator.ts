@@ -50,6 +50,16 @@ const MESSAGES_PER_SEND = 100;
 /** Stored, because an object is out of memory after ten seconds of rest, and would begin to count again. */
 const FAILURES_KEY = "failures";
 
+/** Files that could not be written for so long never will be. */
+const FINALIZE_PATIENCE_MS = 86_400_000;
+
+const UNWRITTEN: LineProblem = {
+  code: "server_error",
+  message: "The result files could not be written for 24 hours.",
+  param: null,
+  line: null,
+};
+
 const UNEXECUTED_REASONS = {
   cancelled: "batch_cancelled",
   expired: "batch_expired",
@@ -262,6 +272,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const { record } = live;
     const { ending } = live.state;
     if (ending === null) return;
+    if (this.#failures > 0 && Date.now() > waitedForSince(record).getTime() + FINALIZE_PATIENCE_MS) {
+      const status = ending === "completed" ? "failed" : ending;
+      return live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
+    }
     if (ending !== "completed") await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
     if (this.#failures > 0) {
       live.loseChunks(await findLostChunks(this.env.BUCKET, record.id, live.chunks()));
@@ -349,6 +363,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
 function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Date {
   if (ending === "expired") return expiresAt;
   return times.finalizingAt ?? times.cancellingAt ?? times.inProgressAt ?? createdAt;
+}
+
+/** When nothing but its files was left to do. */
+function waitedForSince({ times, expiresAt }: BatchRecord): Date {
+  return times.finalizingAt ?? times.cancellingAt ?? expiresAt;
 }
 
 function lostInput({ inputFileId }: BatchRecord): LineProblem {

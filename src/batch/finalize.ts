@@ -7,12 +7,14 @@ import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { DEFAULT_FILE_LIFE_SECONDS } from "../domain/limits.ts";
 import { orderResults, type OrderedFile, type ResultFile } from "../domain/result-order.ts";
-import { type ChunkRead, planWindows, type ResultWindow } from "../domain/result-windows.ts";
+import { type ChunkRead, cutPieces, planWindows, type ResultWindow } from "../domain/result-windows.ts";
 import { fileKey, resultMetadata } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
 /** Two are held at a time: one being read, one being written. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
+/** developers.cloudflare.com/r2/platform/limits: 5 GiB in one put, 10,000 parts in a multipart upload. */
+const PART_BYTES = 1024 ** 3;
 /** With the put that waits for its answer, these are the six connections allowed. */
 const READS_AT_ONCE = 5;
 
@@ -28,30 +30,59 @@ export interface Results {
   readonly chunks: Iterable<StoredChunk>;
   /** When the files count as created: better the same in every run. */
   readonly createdAt: Date;
+  /** What is longer is put in parts of so many bytes; at least R2's 5 MiB. */
+  readonly partBytes?: number;
 }
 
 export async function writeResultFiles(bucket: R2Bucket, results: Results): Promise<ResultFiles> {
   const files = orderResults(placeLines(results.chunks), results.batch.counts.total);
-  return {
-    output: await writeResultFile(bucket, results, { kind: "output", ...files.output }),
-    error: await writeResultFile(bucket, results, { kind: "error", ...files.error }),
+  const writeFile = async (kind: ResultFile, { segments, bytes }: OrderedFile): Promise<FileRecord | null> => {
+    if (bytes === 0) return null;
+    const file = { ...(await describeFile(results, kind)), bytes };
+    const options = { customMetadata: resultMetadata(results.batch.id) };
+    await writeObject(bucket, {
+      key: fileKey(file.id),
+      options,
+      segments,
+      bytes,
+      partBytes: results.partBytes ?? PART_BYTES,
+    });
+    return file;
   };
+  return { output: await writeFile("output", files.output), error: await writeFile("error", files.error) };
 }
 
-async function writeResultFile(
+interface ObjectOrder extends OrderedFile {
+  readonly key: string;
+  readonly options: Pick<R2PutOptions, "customMetadata">;
+  readonly partBytes: number;
+}
+
+async function writeObject(bucket: R2Bucket, { key, options, segments, bytes, partBytes }: ObjectOrder): Promise<void> {
+  if (bytes <= partBytes) return pipePiece(bucket, { segments, bytes }, (body) => bucket.put(key, body, options));
+  const multipart = await bucket.createMultipartUpload(key, options);
+  try {
+    const parts: R2UploadedPart[] = [];
+    for (const piece of cutPieces(segments, partBytes)) {
+      await pipePiece(bucket, piece, async (body) => parts.push(await multipart.uploadPart(parts.length + 1, body)));
+    }
+    await multipart.complete(parts);
+  } catch (error) {
+    await multipart.abort().catch(() => {});
+    throw error;
+  }
+}
+
+async function pipePiece(
   bucket: R2Bucket,
-  results: Results,
-  { kind, bytes, segments }: OrderedFile & { readonly kind: ResultFile },
-): Promise<FileRecord | null> {
-  if (bytes === 0) return null;
-  const file = { ...(await describeFile(results, kind)), bytes };
+  { segments, bytes }: OrderedFile,
+  send: (body: ReadableStream) => Promise<unknown>,
+): Promise<void> {
   const { readable, writable } = new FixedLengthStream(bytes);
-  const customMetadata = resultMetadata(results.batch.id);
-  const put = bucket.put(fileKey(file.id), readable, { customMetadata });
+  const sending = send(readable);
   // A put that fails may leave its stream unread, and the copy would wait for it for ever.
-  put.catch((error: unknown) => readable.cancel(error).catch(() => {}));
-  await Promise.all([put, copyWindows(bucket, planWindows(segments, WINDOW_BYTES), writable)]);
-  return file;
+  sending.catch((error: unknown) => readable.cancel(error).catch(() => {}));
+  await Promise.all([sending, copyWindows(bucket, planWindows(segments, WINDOW_BYTES), writable)]);
 }
 
 /** Reads a window while the one before is on its way. */

@@ -28,7 +28,7 @@ export type BatchStatus = (typeof BATCH_STATUSES)[number];
 const MOVES: Readonly<Record<BatchStatus, readonly BatchStatus[]>> = {
   validating: ["in_progress", "failed", "cancelling", "expired"],
   in_progress: ["finalizing", "cancelling", "expired", "failed"],
-  finalizing: ["completed"],
+  finalizing: ["completed", "failed"],
   cancelling: ["cancelled"],
   completed: [],
   failed: [],

@@ -3,7 +3,7 @@
  * alternate in their chunks as they ended, and what a window needs of a chunk is mostly one run of it. Without
  * windows each change from one chunk to another would be a read of its own. No I/O.
  */
-import type { Segment } from "./result-order.ts";
+import type { OrderedFile, Segment } from "./result-order.ts";
 
 export interface ResultWindow {
   readonly bytes: number;
@@ -21,38 +21,46 @@ export interface ChunkRead {
 
 /** @param segments of one file, in order; those that are longer than a window are cut. */
 export function* planWindows(segments: Iterable<Segment>, windowBytes: number): Iterable<ResultWindow> {
-  let window = new OpenWindow();
+  for (const piece of cutPieces(segments, windowBytes)) yield toWindow(piece);
+}
+
+/** Cuts a file into pieces of `pieceBytes`; the last one may be shorter. */
+export function* cutPieces(segments: Iterable<Segment>, pieceBytes: number): Iterable<OrderedFile> {
+  let piece: Segment[] = [];
+  let bytes = 0;
   for (const segment of segments) {
     let { offset, length } = segment;
     while (length > 0) {
-      const fitting = Math.min(length, windowBytes - window.bytes);
-      window.add({ key: segment.key, offset, length: fitting });
+      const fitting = Math.min(length, pieceBytes - bytes);
+      piece.push({ key: segment.key, offset, length: fitting });
+      bytes += fitting;
       offset += fitting;
       length -= fitting;
-      if (window.bytes < windowBytes) continue;
-      yield window;
-      window = new OpenWindow();
+      if (bytes < pieceBytes) continue;
+      yield { segments: piece, bytes };
+      piece = [];
+      bytes = 0;
     }
   }
-  if (window.bytes > 0) yield window;
+  if (bytes > 0) yield { segments: piece, bytes };
 }
 
-class OpenWindow implements ResultWindow {
-  readonly reads: ChunkRead[] = [];
-  readonly #lastOf = new Map<string, ChunkRead>();
-  bytes = 0;
-
-  add({ key, offset, length }: Segment): void {
-    const part = { at: this.bytes, length };
-    this.bytes += length;
-    const last = this.#lastOf.get(key);
+function toWindow({ segments, bytes }: OrderedFile): ResultWindow {
+  const reads: ChunkRead[] = [];
+  const lastOf = new Map<string, ChunkRead>();
+  let at = 0;
+  for (const { key, offset, length } of segments) {
+    const part = { at, length };
+    at += length;
+    const last = lastOf.get(key);
     if (last !== undefined && last.offset + last.length === offset) {
       last.length += length;
       last.parts.push(part);
-      return;
+      continue;
     }
     const read = { key, offset, length, parts: [part] };
-    this.#lastOf.set(key, read);
-    this.reads.push(read);
+    lastOf.set(key, read);
+    reads.push(read);
   }
+  return { bytes, reads };
 }

@@ -93,6 +93,34 @@ test("a result file that was written already is written over, not beside, when t
   expect(added.filter((key) => !before.has(key)).toSorted()).toEqual((await resultKeys(batch)).toSorted());
 });
 
+test.each([
+  ["failed", settleAll],
+  ["cancelled", cancelled],
+] as const)(
+  "a batch whose files cannot be written for a day is %s without them, and says so",
+  async (status, prepare) => {
+    const batch = await prepare();
+    const put = vi.spyOn(env.BUCKET, "put").mockRejectedValue(DOWN);
+    for (let passes = 0; passes < 5; passes += 1) {
+      await batch.alarm();
+      passSeconds(60);
+    }
+    passSeconds(86_400 - 5 * 60 - 60);
+    await batch.alarm();
+    expect((await batch.row())?.errors).toBeNull();
+    passSeconds(121);
+    await batch.alarm();
+    put.mockRestore();
+    expect(await batch.row()).toMatchObject({
+      status,
+      outputFileId: null,
+      errorFileId: null,
+      errors: [{ code: "server_error", message: "The result files could not be written for 24 hours." }],
+    });
+    expect([await batch.chunkKeys(), await batch.tables()]).toEqual([[], []]);
+  },
+);
+
 test("no D1 for a while does not keep lines from running", async () => {
   const batch = await StillBatch.launch({ lines: 2 });
   const { token } = await batch.take();

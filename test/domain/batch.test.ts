@@ -43,6 +43,7 @@ const MOVES: readonly (readonly [BatchStatus, Exclude<BatchStatus, "validating">
   ["in_progress", "expired"],
   ["in_progress", "failed"],
   ["finalizing", "completed"],
+  ["finalizing", "failed"],
   ["cancelling", "cancelled"],
 ];
 
