@@ -266,16 +266,24 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     }
   }
 
-  /** Every line that was not executed gets its error line; then the files are written. */
   async #finalize(live: LiveBatch): Promise<void> {
     live.stopWaiting();
-    const { record } = live;
     const { ending } = live.state;
     if (ending === null) return;
-    if (this.#failures > 0 && Date.now() > waitedForSince(record).getTime() + FINALIZE_PATIENCE_MS) {
+    try {
+      live.planFinal(await this.#writeResults(live, ending));
+    } catch (error) {
+      const { record } = live;
+      if (Date.now() <= waitedForSince(record).getTime() + FINALIZE_PATIENCE_MS) throw error;
+      logFailure("results_given_up", { batch: record.id }, error);
       const status = ending === "completed" ? "failed" : ending;
-      return live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
+      live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
     }
+  }
+
+  /** Every line that was not executed gets its error line; then the files are written. */
+  async #writeResults(live: LiveBatch, ending: Ending): Promise<FinalState> {
+    const { record } = live;
     if (ending !== "completed") await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
     if (this.#failures > 0) {
       live.loseChunks(await findLostChunks(this.env.BUCKET, record.id, live.chunks()));
@@ -285,10 +293,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const { output, error } = await writeResultFiles(this.env.BUCKET, results);
     const errors = ending === "failed" ? [lostInput(record)] : null;
     const fileIds = { outputFileId: output?.id ?? null, errorFileId: error?.id ?? null };
-    live.planFinal({
+    return {
       record: { ...move(live.record, ending, new Date()), ...fileIds, errors },
       files: [output, error].filter((file) => file !== null),
-    });
+    };
   }
 
   async #settleRest(live: LiveBatch, reason: UnexecutedReason): Promise<void> {

@@ -121,6 +121,15 @@ test.each([
   },
 );
 
+test("one that was asleep for a day tries once more before it gives up", async () => {
+  const batch = await settleAll();
+  failTimes(vi.spyOn(env.BUCKET, "put"), 1);
+  await batch.alarm();
+  passSeconds(2 * 86_400);
+  await batch.alarm();
+  expect(await batch.row()).toMatchObject({ status: "completed", errors: null, counts: { completed: 1, failed: 1 } });
+});
+
 test("no D1 for a while does not keep lines from running", async () => {
   const batch = await StillBatch.launch({ lines: 2 });
   const { token } = await batch.take();
