@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS batches (
   total INTEGER NOT NULL,
   completed INTEGER NOT NULL,
   failed INTEGER NOT NULL,
+  -- Lines that could be in flight now; null: all that have no result.
+  runnable INTEGER,
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
   in_progress_at INTEGER,

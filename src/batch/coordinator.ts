@@ -7,32 +7,23 @@
  * crash, restart or lost message strands the batch.
  */
 import { DurableObject } from "cloudflare:workers";
-import { settingsOf } from "../config.ts";
 import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
-import { type Contender, type Contest, findAffected, planShare } from "../domain/share.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
 import type { UnexecutedReason } from "../protocol/result-line.ts";
-import { finalizeBatch, findBatch, listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
+import { finalizeBatch, findBatch, saveBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
-import type { Ending, FinalState } from "./ledger-rows.ts";
+import type { Ending, FinalState, StoredChunk } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
-import { LiveBatch, type Share } from "./live-batch.ts";
+import { LiveBatch } from "./live-batch.ts";
 import { findLostChunks } from "./lost-chunks.ts";
+import { Publisher } from "./publisher.ts";
 import { writeUnexecutedLines } from "./unexecuted.ts";
 import { validateInput } from "./validate.ts";
 
-/** D1's copy of a running batch lags by this at most, as long as few batches share its upstream. */
-const MIN_PUBLISH_EVERY_MS = 5_000;
-/** The more there are, the longer each waits between two looks at the others: together they ask D1 50 times a second. */
-const PUBLISH_EVERY_MS_PER_BATCH = 20;
-/** Whoever is told to look again does so this soon after the last time. */
-const LOOK_AGAIN_AFTER_MS = 1_000;
-/** So many others are told, at most, that a batch has come or gone; the rest see it by themselves. */
-const MAX_TOLD = 16;
 /**
  * Leases are kept in memory, and an object that nobody calls for ten seconds leaves it
  * (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle): while one is waited for, it stays awake.
@@ -50,8 +41,16 @@ const MESSAGES_PER_SEND = 100;
 /** Stored, because an object is out of memory after ten seconds of rest, and would begin to count again. */
 const FAILURES_KEY = "failures";
 
-/** Files that could not be written for so long never will be. */
+/** Files that could not be written for so long, in so many tries, never will be. */
 const FINALIZE_PATIENCE_MS = 86_400_000;
+const MIN_FINALIZE_TRIES = 10;
+const ATTEMPTS_KEY = "attempts";
+
+interface Attempts {
+  /** The first one, in ms. */
+  readonly since: number;
+  readonly tries: number;
+}
 
 const UNWRITTEN: LineProblem = {
   code: "server_error",
@@ -75,14 +74,12 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   /** Steps that failed in a row, and the time before which none is tried again. */
   #failures: number;
   #restUntil = 0;
-  /** What D1's copy says of status and counts, and since when. */
-  #published = "";
-  #publishedAt = 0;
-  #publishEveryMs = MIN_PUBLISH_EVERY_MS;
+  readonly #publisher: Publisher;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#store = new LedgerStore(ctx.storage);
+    this.#publisher = new Publisher(ctx.storage);
     this.#failures = ctx.storage.kv.get<number>(FAILURES_KEY) ?? 0;
   }
 
@@ -151,7 +148,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   async lookAgain(): Promise<void> {
     const live = this.#load();
     if (live?.isRunning !== true) return;
-    this.#publishEveryMs = LOOK_AGAIN_AFTER_MS;
+    this.#publisher.lookSoon();
     this.#wakeAt(this.#nextWakeAt(live));
   }
 
@@ -199,7 +196,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     if (live.state.ending === null && live.record.status === "validating") await this.#validate(live);
     const lapsed = live.lapse(new Date());
     if (lapsed > 0) logEvent("dispatches_lapsed", { batch: live.record.id, dispatches: lapsed });
-    await this.#publishProgress(live);
+    await this.#publisher.publish(this.env, live);
     if (live.isRunning) await this.#sendDispatches(live);
     if (live.isDrained(new Date())) await this.#finalize(live);
     const { final } = live.state;
@@ -214,42 +211,6 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     if (!verdict.ok) return live.refuseInput(verdict.reason, new Date());
     live.acceptInput(verdict.value.slices, verdict.value.model, new Date());
     logStatus(live.record, { validationMs: Date.now() - startedAt });
-  }
-
-  /** Writes D1's copy on a change of status, else when it is old, and learns who else wants the upstream. */
-  async #publishProgress(live: LiveBatch): Promise<void> {
-    const { record, state, isRunning } = live;
-    const progress = `${record.status} ${record.counts.completed} ${record.counts.failed}`;
-    const isNewStatus = !this.#published.startsWith(`${record.status} `);
-    const isOld = Date.now() >= this.#publishedAt + this.#publishEveryMs;
-    if (state.final !== null || !(isNewStatus || (isRunning && isOld))) return;
-    const isComingOrGoing = isNewStatus && (isRunning || this.#published.startsWith("in_progress "));
-    this.#publishedAt = Date.now();
-    try {
-      const db = await openDatabase(this.env.DB);
-      if (isNewStatus) await saveBatch(db, record);
-      else if (progress !== this.#published) await saveProgress(db, record);
-      if (isRunning || isComingOrGoing) {
-        const contenders = await listContenders(db, record.upstream);
-        live.share = this.#shareAmong(record, contenders);
-        this.#publishEveryMs = Math.max(MIN_PUBLISH_EVERY_MS, contenders.length * PUBLISH_EVERY_MS_PER_BATCH);
-        if (isComingOrGoing) this.#tellOthers(record, contenders);
-      }
-      this.#published = progress;
-    } catch (error) {
-      // A copy that is late stops no line: it is written the next time.
-      logFailure("batch_not_published", { batch: record.id }, error);
-    }
-  }
-
-  /** Nobody waits for it: whoever is not told, or cannot be, sees it by itself a little later. */
-  #tellOthers({ id, upstream, counts }: BatchRecord, contenders: readonly Contender[]): void {
-    const affected = findAffected(this.#contestFor(upstream, contenders), { id, unsettledLines: counts.total });
-    for (const other of affected.slice(0, MAX_TOLD)) {
-      this.env.COORDINATORS.getByName(other)
-        .lookAgain()
-        .catch(() => {});
-    }
   }
 
   async #sendDispatches(live: LiveBatch): Promise<void> {
@@ -270,23 +231,29 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     live.stopWaiting();
     const { ending } = live.state;
     if (ending === null) return;
-    try {
-      live.planFinal(await this.#writeResults(live, ending));
-    } catch (error) {
+    // Counted before it begins: an alarm that the platform ends says nothing.
+    const { since, tries } = this.ctx.storage.kv.get<Attempts>(ATTEMPTS_KEY) ?? { since: Date.now(), tries: 0 };
+    if (tries >= MIN_FINALIZE_TRIES && Date.now() > since + FINALIZE_PATIENCE_MS) {
       const { record } = live;
-      if (Date.now() <= waitedForSince(record).getTime() + FINALIZE_PATIENCE_MS) throw error;
-      logFailure("results_given_up", { batch: record.id }, error);
+      logEvent("results_given_up", { batch: record.id, tries });
       const status = ending === "completed" ? "failed" : ending;
-      live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
+      return live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
     }
+    this.ctx.storage.kv.put(ATTEMPTS_KEY, { since, tries: tries + 1 });
+    live.planFinal(await this.#writeResults(live, ending, tries > 0));
   }
 
   /** Every line that was not executed gets its error line; then the files are written. */
-  async #writeResults(live: LiveBatch, ending: Ending): Promise<FinalState> {
+  async #writeResults(live: LiveBatch, ending: Ending, isAgain: boolean): Promise<FinalState> {
     const { record } = live;
     if (ending !== "completed") await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
-    if (this.#failures > 0) {
-      live.loseChunks(await findLostChunks(this.env.BUCKET, record.id, live.chunks()));
+    if (isAgain) {
+      const lost = await findLostChunks(this.env.BUCKET, record.id, live.chunks());
+      if (ending !== "completed") {
+        live.loseChunks(lost.filter(isUnexecuted));
+        await this.#settleRest(live, UNEXECUTED_REASONS[ending]);
+      }
+      live.loseChunks(lost.filter((chunk) => !isUnexecuted(chunk)));
       await this.#settleRest(live, "result_lost");
     }
     const results = { batch: record, chunks: live.chunks(), createdAt: endOf(record, ending) };
@@ -329,26 +296,16 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     }
     if (this.#live !== undefined) return this.#live;
     const stored = this.#store.exists() ? this.#store.readBatch() : null;
-    this.#live = stored === null ? null : new LiveBatch(this.#store, stored, this.#shareAmong(stored.record, []));
+    this.#live =
+      stored === null ? null : new LiveBatch(this.#store, stored, this.#publisher.firstShare(this.env, stored.record));
     return this.#live;
-  }
-
-  /** An upstream that is gone from the settings gets little. */
-  #shareAmong({ id, upstream }: BatchRecord, contenders: readonly Contender[]): Share {
-    const contest = this.#contestFor(upstream, contenders);
-    return { windowCap: planShare(contest, id), linesPerInvocation: contest.linesPerInvocation };
-  }
-
-  #contestFor(upstream: string, contenders: readonly Contender[]): Contest {
-    const { upstreams, linesPerInvocation } = settingsOf(this.env);
-    return { maxInFlight: upstreams.get(upstream)?.maxInFlight ?? 1, linesPerInvocation, contenders };
   }
 
   #nextWakeAt(live: LiveBatch): number | null {
     const dueAt = live.nextWakeAt(new Date());
     const times = dueAt === null ? [] : [dueAt];
     if (live.isWaiting) times.push(Date.now() + AWAKE_EVERY_MS);
-    if (live.isRunning) times.push(this.#publishedAt + this.#publishEveryMs);
+    if (live.isRunning) times.push(this.#publisher.nextLookAt);
     return times.length === 0 ? null : Math.min(...times);
   }
 
@@ -373,9 +330,9 @@ function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Da
   return times.finalizingAt ?? times.cancellingAt ?? times.inProgressAt ?? createdAt;
 }
 
-/** When nothing but its files was left to do. */
-function waitedForSince({ times, expiresAt }: BatchRecord): Date {
-  return times.finalizingAt ?? times.cancellingAt ?? expiresAt;
+/** A chunk holds error lines of lines that never ran, or results. */
+function isUnexecuted({ lines }: StoredChunk): boolean {
+  return lines.some(({ result }) => result === "unexecuted");
 }
 
 function lostInput({ inputFileId }: BatchRecord): LineProblem {

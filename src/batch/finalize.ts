@@ -11,7 +11,7 @@ import { type ChunkRead, cutPieces, planWindows, type ResultWindow } from "../do
 import { fileKey, resultMetadata } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
-/** Two are held at a time: one being read, one being written. */
+/** Held at a time: one being read, what is read for it, and one being written. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
 /** developers.cloudflare.com/r2/platform/limits: 5 GiB in one put, 10,000 parts in a multipart upload. */
 const PART_BYTES = 1024 ** 3;
@@ -120,6 +120,7 @@ async function copyRead(bucket: R2Bucket, { key, offset, length, parts }: ChunkR
   const object = await bucket.get(key, { range: { offset, length } });
   if (object === null) throw new Error(`chunk ${key} is gone`);
   const bytes = new Uint8Array(await object.arrayBuffer());
+  if (bytes.length !== length) throw new Error(`chunk ${key} is shorter than it was`);
   let from = 0;
   for (const part of parts) {
     window.set(bytes.subarray(from, from + part.length), part.at);

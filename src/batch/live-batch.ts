@@ -31,7 +31,8 @@ const MAX_UNCLAIMED_MS = 600_000;
 const MAX_DRAIN_MS = 600_000;
 
 export interface Share {
-  /** This batch's part of what its upstream may have in flight; 0 while it waits for its turn. */
+  /** What its upstream may have in flight, and this batch's part of it: 0 while it waits for its turn. */
+  readonly maxInFlight: number;
   readonly windowCap: number;
   readonly linesPerInvocation: number;
 }
@@ -65,7 +66,7 @@ export class LiveBatch {
     this.#store = store;
     this.#state = stored;
     this.#share = share;
-    this.#window = startWindow(share.windowCap);
+    this.#window = startWindow(share.maxInFlight);
     this.#ledger = new Ledger(store.readSlices());
     for (const chunk of store.readChunks()) this.#count(chunk);
     for (const { token, phase } of store.readDispatches()) {
@@ -85,11 +86,7 @@ export class LiveBatch {
     return this.#state;
   }
 
-  get share(): Share {
-    return this.#share;
-  }
-
-  set share(share: Share) {
+  setShare(share: Share): void {
     this.#share = share;
   }
 
@@ -98,8 +95,11 @@ export class LiveBatch {
     return this.#state.record.status === "in_progress" && this.#state.ending === null;
   }
 
-  get unsettledLines(): number {
-    return this.#ledger.unsettledLines;
+  /** Lines that could be in flight now if there were room. */
+  runnableLines(now: Date): number {
+    if (!this.isRunning) return 0;
+    const lines = this.#ledger.claimableLines(now.getTime()) + this.#ledger.openLines;
+    return openSlots(this.#window, now) === 0 ? Math.min(1, lines) : lines;
   }
 
   unsettledSlices(): readonly ClaimedSlice[] {
@@ -236,7 +236,7 @@ export class LiveBatch {
     });
   }
 
-  /** Their bytes are gone: their lines are as good as unexecuted. To be called when nothing runs any more. */
+  /** Their bytes are gone: their lines are to be settled again. To be called when nothing runs any more. */
   loseChunks(chunks: readonly StoredChunk[]): void {
     if (chunks.length === 0) return;
     this.#store.transaction(() => {
@@ -298,7 +298,10 @@ export class LiveBatch {
   #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): Orders {
     const demand = this.#demand(now);
     if (isRelieved(demand, dispatch.token, now)) dispatch.phase = "winding_down";
-    if (dispatch.phase === "winding_down") return { kind: "run", slots: this.#share.linesPerInvocation, slices: [] };
+    if (dispatch.phase === "winding_down") {
+      dispatch.slots = Math.min(dispatch.slots, Math.max(1, demand.windowLines));
+      return { kind: "run", slots: dispatch.slots, slices: [] };
+    }
     const slots = planSlots(demand, dispatch.token);
     dispatch.slots = slots;
     if (slots === 0) {

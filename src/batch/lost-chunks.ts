@@ -9,11 +9,11 @@ export async function findLostChunks(
   chunks: Iterable<StoredChunk>,
 ): Promise<readonly StoredChunk[]> {
   const stored = new Set<string>();
-  let startAfter = "";
+  let cursor: string | null = null;
   for (;;) {
-    const page = await bucket.list({ prefix: chunkPrefix(batchId), ...(startAfter === "" ? {} : { startAfter }) });
+    const page: R2Objects = await bucket.list({ prefix: chunkPrefix(batchId), ...(cursor === null ? {} : { cursor }) });
     for (const { key } of page.objects) stored.add(key);
     if (!page.truncated) return [...chunks].filter(({ key }) => !stored.has(key));
-    startAfter = page.objects.at(-1)?.key ?? startAfter;
+    cursor = page.cursor;
   }
 }

@@ -29,7 +29,7 @@ export interface Demand {
 export function planDispatches(demand: Demand): number {
   const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
   const sentSlots = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
-  const workingSlots = sharedSlots(demand, "working");
+  const workingSlots = sharedSlots(demand);
   const freeSlots = windowLines - windingDownLines(demand) - sentSlots - workingSlots;
   const unservedLines = claimableLines - sentSlots;
   return Math.max(0, Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation));
@@ -76,16 +76,15 @@ export function isRelieved({ dispatches }: Demand, token: string, now: Date): bo
   return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_FOR_RELIEF_MS));
 }
 
-function sharedSlots(demand: Demand, phase: DispatchPhase): number {
-  const count = demand.dispatches.filter((dispatch) => dispatch.phase === phase).length;
+function sharedSlots(demand: Demand): number {
+  const count = demand.dispatches.filter(({ phase }) => phase === "working").length;
   return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.windowLines));
 }
 
 /** Of the lines that such a dispatch still has, no more are in flight than it has slots. */
-function windingDownLines({ dispatches, linesPerInvocation }: Demand): number {
+function windingDownLines({ dispatches }: Demand): number {
   return dispatches.reduce(
-    (lines, { phase, openLines }) =>
-      phase === "winding_down" ? lines + Math.min(openLines, linesPerInvocation) : lines,
+    (lines, { phase, openLines, slots }) => (phase === "winding_down" ? lines + Math.min(openLines, slots) : lines),
     0,
   );
 }

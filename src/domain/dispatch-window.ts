@@ -47,7 +47,8 @@ export function adjustWindow(
   { answers, pressured, cap: share, now }: WindowReport,
 ): DispatchWindow {
   const fine = answers - pressured;
-  const cap = pressured > 0 ? share : Math.max(share, before.size);
+  // Whoever waits for its turn learns nothing new of its part.
+  const cap = pressured > 0 && share > 0 ? share : Math.max(share, before.size);
   const window = { ...before, size: clamp(before.size, cap) };
   if (fine > 0) {
     const grown = pressured === 0 ? grow(window, fine, cap) : grow({ ...window, phase: "steady" }, fine, cap);

@@ -5,10 +5,12 @@
  * is for the oldest, so that none waits for ever, the rest for those that are nearest to their end. Pure.
  */
 
+/** A batch that runs, as D1 last heard of it. */
 export interface Contender {
   readonly id: string;
-  /** As D1 last heard. */
   readonly unsettledLines: number;
+  /** Of these, what could be in flight now: not those that wait to be tried again. */
+  readonly runnableLines: number;
 }
 
 export interface Contest {
@@ -22,51 +24,61 @@ export interface Contest {
 /** However many lines a consumer could take: so many batches have a turn at once. */
 const MIN_TURNS = 8;
 
-/** Lines that the batch `id` may have in flight; 0: it is not its turn. */
+/** Lines that the batch `id` may have in flight; 0: it is not its turn. One that is not among them has a turn. */
 export function planShare(contest: Contest, id: string): number {
-  // D1 may not list this batch yet.
-  return planShares(contest).get(id) ?? contest.maxInFlight;
+  return planShares(contest).get(id) ?? turnLinesOf(contest);
+}
+
+/** The contenders with this one among them as it is now; without it when it can run nothing. */
+export function withContender(contenders: readonly Contender[], contender: Contender): readonly Contender[] {
+  const others = contenders.filter(({ id }) => id !== contender.id);
+  return contender.runnableLines === 0 ? others : [...others, contender].toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** Those whose share is another with `contender` than without. */
 export function findAffected(contest: Contest, contender: Contender): readonly string[] {
   const others = contest.contenders.filter(({ id }) => id !== contender.id);
-  const contenders = [...others, contender].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const without = planShares({ ...contest, contenders: others });
-  const beside = planShares({ ...contest, contenders });
+  const beside = planShares({ ...contest, contenders: withContender(others, contender) });
   return others.map(({ id }) => id).filter((id) => without.get(id) !== beside.get(id));
 }
 
-function planShares({ maxInFlight, linesPerInvocation, contenders }: Contest): ReadonlyMap<string, number> {
-  const smallestFirst = contenders.toSorted((a, b) => a.unsettledLines - b.unsettledLines);
-  const turnLines = Math.max(1, Math.min(linesPerInvocation, Math.floor(maxInFlight / MIN_TURNS)));
-  const needed = contenders.reduce((sum, { unsettledLines }) => sum + Math.min(unsettledLines, turnLines), 0);
+function turnLinesOf({ maxInFlight, linesPerInvocation }: Contest): number {
+  return Math.max(1, Math.min(linesPerInvocation, Math.floor(maxInFlight / MIN_TURNS)));
+}
+
+function planShares(contest: Contest): ReadonlyMap<string, number> {
+  const { maxInFlight, contenders } = contest;
+  const turnLines = turnLinesOf(contest);
+  const needed = contenders.reduce((sum, { runnableLines }) => sum + Math.min(runnableLines, turnLines), 0);
   if (needed <= maxInFlight) {
-    const share = evenShare(maxInFlight, smallestFirst);
+    const share = evenShare(maxInFlight, contenders);
     return new Map(contenders.map(({ id }) => [id, share]));
   }
   const shares = new Map<string, number>();
   let room = maxInFlight;
   function takeTurns(order: readonly Contender[], keptRoom: number): void {
-    for (const { id, unsettledLines } of order) {
-      const lines = room <= keptRoom ? 0 : Math.min(unsettledLines, turnLines, room);
+    for (const { id, runnableLines } of order) {
+      const lines = room <= keptRoom ? 0 : Math.min(runnableLines, turnLines, room);
       if ((shares.get(id) ?? 0) > 0) continue;
       shares.set(id, lines);
       room -= lines;
     }
   }
   takeTurns(contenders, maxInFlight / 2);
+  const smallestFirst = contenders.toSorted((a, b) => a.unsettledLines - b.unsettledLines);
   takeTurns(smallestFirst, 0);
   return shares;
 }
 
 /** The most that each may have so that together they have no more than there is. */
-function evenShare(maxInFlight: number, smallestFirst: readonly Contender[]): number {
+function evenShare(maxInFlight: number, contenders: readonly Contender[]): number {
+  const smallestFirst = contenders.toSorted((a, b) => a.runnableLines - b.runnableLines);
   let room = maxInFlight;
-  for (const [index, { unsettledLines }] of smallestFirst.entries()) {
+  for (const [index, { runnableLines }] of smallestFirst.entries()) {
     const share = room / (smallestFirst.length - index);
-    if (unsettledLines >= share) return Math.max(1, Math.floor(share));
-    room -= unsettledLines;
+    if (runnableLines >= share) return Math.max(1, Math.floor(share));
+    room -= runnableLines;
   }
   return maxInFlight;
 }

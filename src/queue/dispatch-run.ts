@@ -242,7 +242,7 @@ export class DispatchRun {
     const lookAhead = Math.max(2 * this.#slots, Math.ceil(this.#linesPerSecond * LOOK_AHEAD_SECONDS));
     const held = this.#ready.length + this.#waiting.size;
     if (!this.#isTaking || this.#reporter.isFailing || held >= lookAhead / 2) return 0;
-    const heldCharacters = this.#ready.reduce((sum, { body }) => sum + body.length, 0);
+    const heldCharacters = [...this.#ready, ...this.#waiting.keys()].reduce((sum, { body }) => sum + body.length, 0);
     return heldCharacters < MAX_HANDED_BYTES ? lookAhead - held : 0;
   }
 

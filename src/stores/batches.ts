@@ -31,10 +31,14 @@ export async function saveBatch(db: D1Database, batch: BatchRecord): Promise<voi
  * Writes how far a batch has come, as long as its copy has the same status. A quarter of the rows of
  * `saveBatch`, which touches the indexes on the status too.
  */
-export async function saveProgress(db: D1Database, { id, status, counts, usage }: BatchRecord): Promise<void> {
+export async function saveProgress(
+  db: D1Database,
+  { id, status, counts, usage }: BatchRecord,
+  runnableLines: number,
+): Promise<void> {
   await db
-    .prepare("UPDATE batches SET completed = ?3, failed = ?4, usage = ?5 WHERE id = ?1 AND status = ?2")
-    .bind(id, status, counts.completed, counts.failed, toJson(usage))
+    .prepare("UPDATE batches SET completed = ?3, failed = ?4, usage = ?5, runnable = ?6 WHERE id = ?1 AND status = ?2")
+    .bind(id, status, counts.completed, counts.failed, toJson(usage), runnableLines)
     .run();
 }
 
@@ -69,18 +73,19 @@ export async function listBatches(db: D1Database, { tenant, limit, after }: Batc
   return results.map(fromBatchRow);
 }
 
-/** Batches that run lines, of all tenants: they share the upstream. The oldest first, as their ids have it. */
-export async function listContenders(db: D1Database, upstream: string): Promise<readonly Contender[]> {
+/** Batches with lines to run, of all tenants: they share the upstream. The oldest first, as their ids have it. */
+export async function listContenders(db: D1Database, upstream: string, now: Date): Promise<readonly Contender[]> {
   const { results } = await db
     .prepare(
-      `SELECT id, total - completed - failed AS unsettled FROM batches
-       WHERE upstream = ?1 AND status = 'in_progress' AND ${LIVE_BATCH}`,
+      `SELECT id, total - completed - failed AS unsettled, COALESCE(runnable, total - completed - failed) AS runnable
+       FROM batches
+       WHERE upstream = ?1 AND status = 'in_progress' AND ${LIVE_BATCH} AND expires_at > ?2 AND runnable IS NOT 0`,
     )
-    .bind(upstream)
-    .all<{ id: string; unsettled: number }>();
+    .bind(upstream, now.getTime())
+    .all<{ id: string; unsettled: number; runnable: number }>();
   // Sorted here, for the index is not in this order, and D1 bills by what it reads.
   return results
-    .map(({ id, unsettled }) => ({ id, unsettledLines: unsettled }))
+    .map(({ id, unsettled, runnable }) => ({ id, unsettledLines: unsettled, runnableLines: runnable }))
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 

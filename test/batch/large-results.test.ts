@@ -42,12 +42,21 @@ test.each([
   expect((await object?.text()) === text).toBe(true);
 });
 
-test("one whose part fails leaves no object", async () => {
+test("one whose part fails leaves neither parts nor object", async () => {
   const { results } = await storeResults();
   const keysBefore = await listFileKeys();
   const [lost] = results.chunks;
   await env.BUCKET.delete(lost?.key ?? "");
+  const create = env.BUCKET.createMultipartUpload.bind(env.BUCKET);
+  const aborts: unknown[] = [];
+  vi.spyOn(env.BUCKET, "createMultipartUpload").mockImplementationOnce(async (...call) => {
+    const upload = await create(...call);
+    aborts.push(vi.spyOn(upload, "abort"));
+    return upload;
+  });
   await expect(writeResultFiles(env.BUCKET, { ...results, partBytes: PART_BYTES })).rejects.toThrow("is gone");
+  expect(aborts).toHaveLength(1);
+  expect(aborts[0]).toHaveBeenCalledOnce();
   expect(await listFileKeys()).toEqual(keysBefore);
 });
 

@@ -1,4 +1,5 @@
 import { env } from "cloudflare:workers";
+import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import { hideFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
@@ -101,14 +102,12 @@ test.each([
   async (status, prepare) => {
     const batch = await prepare();
     const put = vi.spyOn(env.BUCKET, "put").mockRejectedValue(DOWN);
-    for (let passes = 0; passes < 5; passes += 1) {
+    for (let passes = 0; passes < 12; passes += 1) {
       await batch.alarm();
-      passSeconds(60);
+      passSeconds(7200);
     }
-    passSeconds(86_400 - 5 * 60 - 60);
-    await batch.alarm();
     expect((await batch.row())?.errors).toBeNull();
-    passSeconds(121);
+    passSeconds(60);
     await batch.alarm();
     put.mockRestore();
     expect(await batch.row()).toMatchObject({
@@ -121,13 +120,47 @@ test.each([
   },
 );
 
-test("one that was asleep for a day tries once more before it gives up", async () => {
+test("one whose writing is cut off without a word is given up as well", async () => {
   const batch = await settleAll();
+  const put = vi.spyOn(env.BUCKET, "put").mockImplementation(() => new Promise(() => {}));
+  for (let passes = 0; passes < 10; passes += 1) {
+    const cutOff = batch.alarm().catch(() => {});
+    await vi.waitFor(() => expect(put).toHaveBeenCalledTimes(passes + 1));
+    await runInDurableObject(batch.stub, (_, state) => state.abort("the platform ends an alarm")).catch(() => {});
+    await cutOff;
+    passSeconds(10_000);
+    await runInDurableObject(batch.stub, (_, state) => state.storage.setAlarm(Date.now()));
+  }
+  put.mockRestore();
+  await batch.alarm();
+  expect(await batch.row()).toMatchObject({ status: "failed", errors: [{ code: "server_error" }] });
+});
+
+test("one that was asleep for two days has its tries before it is given up", async () => {
+  const batch = await settleAll();
+  passSeconds(2 * 86_400);
   failTimes(vi.spyOn(env.BUCKET, "put"), 1);
   await batch.alarm();
   passSeconds(2 * 86_400);
   await batch.alarm();
   expect(await batch.row()).toMatchObject({ status: "completed", errors: null, counts: { completed: 1, failed: 1 } });
+});
+
+test("error lines of lines that never ran say so again when R2 has lost them", async () => {
+  const batch = await StillBatch.launch({ lines: 3 });
+  await batch.stub.cancel();
+  const write = env.BUCKET.put.bind(env.BUCKET) as (...call: unknown[]) => Promise<R2Object>;
+  const put = vi.spyOn(env.BUCKET, "put");
+  put.mockImplementationOnce(((...call: unknown[]) => write(...call)) as never).mockRejectedValueOnce(DOWN);
+  await batch.alarm();
+  put.mockRestore();
+  for (const key of await batch.chunkKeys()) await env.BUCKET.delete(key);
+  passSeconds(60);
+  await batch.alarm();
+  const row = await batch.row();
+  expect(row?.counts).toEqual({ total: 3, completed: 0, failed: 0 });
+  const lines = await batch.readLines(row?.errorFileId);
+  expect(lines.map((line) => line["error"])).toMatchObject([1, 2, 3].map(() => ({ code: "batch_cancelled" })));
 });
 
 test("no D1 for a while does not keep lines from running", async () => {

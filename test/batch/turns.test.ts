@@ -1,3 +1,5 @@
+import { env } from "cloudflare:workers";
+import { evictDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
 
@@ -86,5 +88,57 @@ describe("when an upstream has no room for two batches", () => {
     expect(younger.tokens).toHaveLength(2);
     await finish(younger);
     expect(await younger.row()).toMatchObject({ counts: { total: 3, completed: 3 } });
+  });
+
+  test("lines that wait to be tried again give the turn away for so long", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    const older = await launchOlder();
+    const { token, slices } = await older.take();
+    const dueAt = new Date(Date.now() + 3_600_000);
+    const givenBack = slices.flatMap(({ lines }) => lines.map(({ line }) => ({ line, attempts: 1, dueAt })));
+    await older.report({ token, phase: "leaving", answers: givenBack.length, givenBack });
+    passSeconds(5);
+    await older.alarm();
+    const younger = await launchYounger();
+    expect(younger.tokens).toHaveLength(1);
+    await finish(younger);
+    vi.setSystemTime(dueAt);
+    await older.alarm();
+    expect(older.tokens).toHaveLength(2);
+    await finish(older);
+  });
+
+  test("one that waits does not send when it is loaded anew and D1 is away", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    await launchOlder();
+    const younger = await launchYounger();
+    await evictDurableObject(younger.stub);
+    const prepare = vi.spyOn(env.DB, "prepare").mockImplementation(() => {
+      throw new Error("D1 is down");
+    });
+    passSeconds(60);
+    await younger.alarm();
+    prepare.mockRestore();
+    expect(younger.tokens).toEqual([]);
+  });
+
+  test("one that waits writes nothing into D1 when it is loaded anew", async () => {
+    const { launchOlder, launchYounger } = await launchTwo();
+    await launchOlder();
+    const younger = await launchYounger();
+    await evictDurableObject(younger.stub);
+    const prepare = vi.spyOn(env.DB, "prepare");
+    passSeconds(60);
+    await younger.alarm();
+    const statements = prepare.mock.calls.map(([sql]) => sql.slice(0, 6));
+    prepare.mockRestore();
+    expect(statements).toEqual(["SELECT"]);
+  });
+
+  test("a dispatch that winds down has no more in flight than before", async () => {
+    const { launchOlder } = await launchTwo();
+    const older = await launchOlder();
+    const { token } = await older.take();
+    expect(await older.report({ token, phase: "winding_down" })).toMatchObject({ kind: "run", slots: 1 });
   });
 });

@@ -101,6 +101,11 @@ describe("growing", () => {
     expect(adjustWindow(startWindow(64), { answers: 5, pressured: 4, cap: 8, now }).size).toBeLessThan(7);
   });
 
+  test("does not forget it while it waits for its turn", () => {
+    const window = adjustWindow(startWindow(64), { answers: 20, pressured: 1, cap: 0, now });
+    expect(window.size).toBeGreaterThan(60);
+  });
+
   test("takes some thirty rounds from one slot to the cap, however large that is, and fewer to a small one", () => {
     const steady: DispatchWindow = { ...startWindow(1), phase: "steady" };
     for (const [cap, least] of [

@@ -4,7 +4,11 @@ import { type Contender, findAffected, planShare } from "../../src/domain/share.
 
 /** One batch for each number of unsettled lines, the oldest first. */
 function batches(...lines: readonly number[]): readonly Contender[] {
-  return lines.map((unsettledLines, index) => ({ id: `batch-${String(index).padStart(2, "0")}`, unsettledLines }));
+  return lines.map((unsettledLines, index) => ({
+    id: `batch-${String(index).padStart(2, "0")}`,
+    unsettledLines,
+    runnableLines: unsettledLines,
+  }));
 }
 
 function sharesOf(maxInFlight: number, contenders: readonly Contender[], linesPerInvocation = 5): readonly number[] {
@@ -56,14 +60,27 @@ describe("when there is not", () => {
   });
 });
 
-test("a batch that D1 does not list yet has no others", () => {
-  const contest = { maxInFlight: 64, linesPerInvocation: 5, contenders: batches(10, 10) };
-  expect(planShare(contest, "another")).toBe(64);
+test.each([
+  [64, 5],
+  [16, 2],
+  [1, 1],
+])("of %i lines a batch that is not among them has a turn of %i", (maxInFlight, lines) => {
+  const contest = { maxInFlight, linesPerInvocation: 5, contenders: batches(10, 10) };
+  expect(planShare(contest, "another")).toBe(lines);
+});
+
+test("lines that wait to be tried again hold no room", () => {
+  const waiting = { id: "batch-waiting", unsettledLines: 1000, runnableLines: 2 };
+  const contenders = [waiting, ...batches(1000, 1000)];
+  expect(sharesOf(64, contenders)).toEqual([31, 31, 31]);
+  const many = [waiting, ...batches(...Array.from({ length: 13 }, () => 500))];
+  expect(sharesOf(64, many)[0]).toBe(2);
+  expect(sharesOf(64, many).reduce((sum, lines) => sum + lines, 0)).toBe(64);
 });
 
 describe("findAffected", () => {
   const others = (contenders: readonly Contender[]) => ({ maxInFlight: 64, linesPerInvocation: 5, contenders });
-  const newcomer: Contender = { id: "batch-x", unsettledLines: 10 };
+  const newcomer: Contender = { id: "batch-x", unsettledLines: 10, runnableLines: 10 };
 
   test.each([
     ["nobody, where there is nobody", [], []],
@@ -114,8 +131,9 @@ describe("properties", () => {
         const used = shares.map((share, index) => Math.min(share, contenders[index] ?? 0));
         const left = maxInFlight - used.reduce((sum, lines) => sum + lines, 0);
         const wanting = contenders.filter((lines, index) => lines > (shares[index] ?? 0));
-        // What cannot be divided evenly.
-        expect(left).toBeLessThanOrEqual(wanting.length === 0 ? maxInFlight : contenders.length);
+        // In turns, nothing; else what cannot be divided evenly.
+        const undivided = shares.includes(0) ? 0 : contenders.length - 1;
+        expect(left).toBeLessThanOrEqual(wanting.length === 0 ? maxInFlight : undivided);
       }),
     );
   });

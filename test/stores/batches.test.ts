@@ -151,11 +151,22 @@ describe("batches", () => {
     const younger = makeBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
     const older = makeBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
     for (const batch of [younger, older]) await saveBatch(db, batch);
-    const contenders = await listContenders(db, upstream);
+    const contenders = await listContenders(db, upstream, now);
     expect(contenders).toHaveLength(3);
-    expect(contenders[0]).toEqual({ id: older.id, unsettledLines: 6 });
-    expect(contenders[2]).toEqual({ id: younger.id, unsettledLines: 6 });
-    expect(await listContenders(db, "idle")).toEqual([]);
+    expect(contenders[0]).toEqual({ id: older.id, unsettledLines: 6, runnableLines: 6 });
+    expect(contenders[2]).toEqual({ id: younger.id, unsettledLines: 6, runnableLines: 6 });
+    expect(await listContenders(db, "idle", now)).toEqual([]);
+  });
+
+  it("contend with what they can run now, and not when that is nothing or their window is over", async () => {
+    const upstream = "contended too";
+    const counts = { total: 10, completed: 0, failed: 0 };
+    const [waiting, partly, expired] = [0, 1, 2].map(() => makeBatch({ status: "in_progress", upstream, counts }));
+    if (waiting === undefined || partly === undefined || expired === undefined) throw new Error("three were made");
+    for (const batch of [waiting, partly, { ...expired, expiresAt: now }]) await saveBatch(db, batch);
+    await saveProgress(db, waiting, 0);
+    await saveProgress(db, partly, 4);
+    expect(await listContenders(db, upstream, now)).toEqual([{ id: partly.id, unsettledLines: 10, runnableLines: 4 }]);
   });
 
   it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
@@ -187,14 +198,14 @@ describe("progress", () => {
   it("is written into the copy, and nothing else is", async () => {
     const batch = makeBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
     await saveBatch(db, batch);
-    await saveProgress(db, { ...batch, counts, usage, model: "another-model" });
+    await saveProgress(db, { ...batch, counts, usage, model: "another-model" }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
   });
 
   it("is not written into a copy of another status", async () => {
     const batch = makeBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
     await saveBatch(db, batch);
-    await saveProgress(db, { ...batch, status: "in_progress", counts, usage });
+    await saveProgress(db, { ...batch, status: "in_progress", counts, usage }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual(batch);
   });
 });

@@ -54,7 +54,7 @@ type Call = (db: D1Database) => Promise<unknown>;
 /** Every function that asks D1, with each form that its statement takes. */
 const CALLS: Readonly<Record<string, readonly Call[]>> = {
   saveBatch: [(db) => batches.saveBatch(db, batch)],
-  saveProgress: [(db) => batches.saveProgress(db, batch)],
+  saveProgress: [(db) => batches.saveProgress(db, batch, 1)],
   finalizeBatch: [(db) => batches.finalizeBatch(db, batch, [file])],
   findBatch: [(db) => batches.findBatch(db, tenant, batch.id)],
   listBatches: [null, batch].map(
@@ -62,7 +62,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
       (db) =>
         batches.listBatches(db, { ...page, after }),
   ),
-  listContenders: [(db) => batches.listContenders(db, "echo")],
+  listContenders: [(db) => batches.listContenders(db, "echo", now)],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
   insertFile: [(db) => files.insertFile(db, { ...file, id: `file-${crypto.randomUUID()}` })],
   findFile: [(db) => files.findFile(db, wanted)],
