@@ -11,7 +11,7 @@ import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/bat
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
-import type { UnexecutedReason } from "../protocol/result-line.ts";
+import type { MissingReason } from "../protocol/result-line.ts";
 import { finalizeBatch, findBatch, saveBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
@@ -21,7 +21,7 @@ import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch } from "./live-batch.ts";
 import { findLostChunks } from "./lost-chunks.ts";
 import { Publisher } from "./publisher.ts";
-import { writeUnexecutedLines } from "./unexecuted.ts";
+import { writeMissingResults } from "./missing-results.ts";
 import { validateInput } from "./validate.ts";
 
 /**
@@ -266,9 +266,9 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     };
   }
 
-  async #settleRest(live: LiveBatch, reason: UnexecutedReason): Promise<void> {
-    const unexecuted = { batch: live.record, reason, slices: live.unsettledSlices(), now: new Date() };
-    for await (const chunk of writeUnexecutedLines(this.env.BUCKET, unexecuted)) live.settleUnexecuted(chunk);
+  async #settleRest(live: LiveBatch, reason: MissingReason): Promise<void> {
+    const missing = { batch: live.record, reason, slices: live.unsettledSlices(), now: new Date() };
+    for await (const chunk of writeMissingResults(this.env.BUCKET, missing)) live.settleMissing(chunk);
   }
 
   async #conclude(live: LiveBatch, final: FinalState): Promise<void> {

@@ -226,10 +226,10 @@ export class LiveBatch {
     });
   }
 
-  /** Settles lines that nobody executed; their error lines are already stored as `chunk`. */
-  settleUnexecuted(chunk: StoredChunk): void {
+  /** Settles lines that have no result; their error lines are already stored as `chunk`. */
+  settleMissing(chunk: StoredChunk): void {
     this.#store.transaction(() => {
-      this.#ledger.settleUnexecuted(chunk.lines.map(({ line }) => line));
+      this.#ledger.settleMissing(chunk.lines.map(({ line }) => line));
       this.#store.insertChunk(chunk);
       this.#count(chunk);
       this.#writeSlices();

@@ -138,8 +138,8 @@ export class Ledger {
       }));
   }
 
-  /** Settles lines that are with nobody, as unexecuted. */
-  settleUnexecuted(lines: readonly number[]): void {
+  /** Settles lines that are with nobody: their error lines say why they have no result. */
+  settleMissing(lines: readonly number[]): void {
     for (const line of lines) {
       const index = this.#indexOf(line);
       if (this.#setLine(index, line, null)) this.#unsettled -= 1;

@@ -6,7 +6,7 @@
 import type { Failure, Outcome } from "../domain/outcome.ts";
 
 /** Two are ours: `input_file_unavailable`: the input's bytes were lost while the batch ran; `result_lost`: the result's. */
-export type UnexecutedReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable" | "result_lost";
+export type MissingReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable" | "result_lost";
 
 export interface ExecutedLine {
   /** `batch_req_…` */
@@ -17,15 +17,15 @@ export interface ExecutedLine {
   readonly ownRequestId: string;
 }
 
-export interface UnexecutedLine {
+export interface MissingResult {
   /** `batch_req_…` */
   readonly id: string;
   /** Null when the input's bytes are gone. */
   readonly customId: string | null;
-  readonly reason: UnexecutedReason;
+  readonly reason: MissingReason;
 }
 
-const UNEXECUTED_MESSAGES: Readonly<Record<UnexecutedReason, string>> = {
+const MISSING_MESSAGES: Readonly<Record<MissingReason, string>> = {
   batch_expired: "This request could not be executed before the completion window expired.",
   batch_cancelled: "This request was not executed because the batch was cancelled.",
   input_file_unavailable: "This request was not executed because the input file is no longer available.",
@@ -41,8 +41,8 @@ export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLi
 }
 
 /** The line of a request that was never executed, or has no result any more. */
-export function toUnexecutedLine({ id, customId, reason }: UnexecutedLine): string {
-  return toLine({ id, customId, response: "null", failure: { code: reason, message: UNEXECUTED_MESSAGES[reason] } });
+export function toMissingResultLine({ id, customId, reason }: MissingResult): string {
+  return toLine({ id, customId, response: "null", failure: { code: reason, message: MISSING_MESSAGES[reason] } });
 }
 
 interface LineParts {

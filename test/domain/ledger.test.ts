@@ -101,17 +101,17 @@ describe("settle", () => {
   });
 });
 
-describe("settleUnexecuted", () => {
+describe("settleMissing", () => {
   test("of a part of a slice leaves the rest to be claimed", () => {
     const ledger = new Ledger(makeStates([3]));
-    ledger.settleUnexecuted([1]);
+    ledger.settleMissing([1]);
     expect(ledger.claimableLines(0)).toBe(2);
     expect(linesOf(ledger, { token: "a", wanted: 9, now: 0 })).toEqual([0, 2]);
   });
 
   test("of every line leaves nothing", () => {
     const ledger = new Ledger(makeStates([2, 1]));
-    ledger.settleUnexecuted(ledger.unsettledSlices().flatMap(({ lines }) => lines.map(({ line }) => line)));
+    ledger.settleMissing(ledger.unsettledSlices().flatMap(({ lines }) => lines.map(({ line }) => line)));
     expect([ledger.unsettledLines, ledger.claimableLines(0), ledger.unsettledSlices().length]).toEqual([0, 0, 0]);
   });
 });
@@ -195,7 +195,7 @@ class Comparison {
         for (const line of this.#model) if (line.holder === step.token) line.holder = null;
         break;
       case "settle_unexecuted":
-        this.#settleUnexecuted(step.lines);
+        this.#settleMissing(step.lines);
         break;
       case "wait":
         this.#now += step.delay;
@@ -273,12 +273,12 @@ class Comparison {
     }
   }
 
-  #settleUnexecuted(numbers: readonly number[]): void {
+  #settleMissing(numbers: readonly number[]): void {
     const free = numbers.filter((number) => {
       const line = this.#model[number];
       return line !== undefined && this.#holderOf(line.slice) === null;
     });
-    this.#ledger.settleUnexecuted(free);
+    this.#ledger.settleMissing(free);
     for (const number of free) this.#at(number).settled = true;
   }
 
@@ -330,6 +330,6 @@ test("lines whose results are lost are unsettled again, until they settle once m
   expect([ledger.unsettledLines, ledger.openLines]).toEqual([2, 0]);
   expect(ledger.unsettledSlices().flatMap((slice) => slice.lines.map(({ line }) => line))).toEqual([1, 2]);
   expect(new Ledger(ledger.takeChanged()).unsettledLines).toBe(2);
-  ledger.settleUnexecuted([1, 2]);
+  ledger.settleMissing([1, 2]);
   expect([ledger.unsettledLines, ledger.unsettledSlices()]).toEqual([0, []]);
 });

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Answer, noAnswer } from "../../src/domain/outcome.ts";
-import { toResultLine, toUnexecutedLine } from "../../src/protocol/result-line.ts";
+import { toResultLine, toMissingResultLine } from "../../src/protocol/result-line.ts";
 
 const id = "batch_req_0123456789abcdef0123456789abcdef";
 const ownRequestId = "req_own";
@@ -49,12 +49,12 @@ describe("toResultLine", () => {
   );
 });
 
-describe("toUnexecutedLine", () => {
+describe("toMissingResultLine", () => {
   test.each([
     ["batch_expired", "This request could not be executed before the completion window expired."],
     ["batch_cancelled", "This request was not executed because the batch was cancelled."],
   ] as const)("says %s", (reason, message) => {
-    expect(toUnexecutedLine({ id, customId: "a", reason })).toBe(
+    expect(toMissingResultLine({ id, customId: "a", reason })).toBe(
       `{"id":"${id}","custom_id":"a","response":null,"error":{"code":"${reason}","message":"${message}"}}\n`,
     );
   });
@@ -77,14 +77,14 @@ test("whatever a line carries, it is one line of JSON that says the same", () =>
         response: { status_code: 400, request_id: requestId, body: JSON.parse(body) as unknown },
         error: { code, message },
       });
-      expect(toUnexecutedLine({ id, customId, reason: "batch_expired" })).toMatch(/^[^\r\n]*\n$/);
+      expect(toMissingResultLine({ id, customId, reason: "batch_expired" })).toMatch(/^[^\r\n]*\n$/);
     }),
   );
 });
 
 test("a lone surrogate in a custom_id survives the way through UTF-8", () => {
   const customId = JSON.parse(String.raw`"a\ud800"`) as string;
-  const line = toUnexecutedLine({ id, customId, reason: "batch_cancelled" });
+  const line = toMissingResultLine({ id, customId, reason: "batch_cancelled" });
   const received = new TextDecoder().decode(new TextEncoder().encode(line));
   expect((JSON.parse(received) as { custom_id: string }).custom_id).toBe(customId);
 });

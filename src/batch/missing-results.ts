@@ -9,22 +9,22 @@ import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { rawMember } from "../domain/raw-json.ts";
 import { groupNeighbours } from "../domain/slices.ts";
-import { toUnexecutedLine, type UnexecutedReason } from "../protocol/result-line.ts";
+import { toMissingResultLine, type MissingReason } from "../protocol/result-line.ts";
 import { chunkKey, fileKey } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
 /** Neighbouring slices are read together up to this size, and make one chunk. */
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 
-export interface Unexecuted {
+export interface MissingResults {
   readonly batch: BatchRecord;
-  readonly reason: UnexecutedReason;
+  readonly reason: MissingReason;
   readonly slices: readonly ClaimedSlice[];
   readonly now: Date;
 }
 
 /** Stores the error lines chunk by chunk; each is the caller's to settle before the next is made. */
-export async function* writeUnexecutedLines(bucket: R2Bucket, work: Unexecuted): AsyncIterable<StoredChunk> {
+export async function* writeMissingResults(bucket: R2Bucket, work: MissingResults): AsyncIterable<StoredChunk> {
   for (const slices of groupNeighbours(work.slices, MAX_READ_BYTES)) {
     const customIds = await readCustomIds(bucket, work.batch, slices);
     const encoder = new TextEncoder();
@@ -33,7 +33,7 @@ export async function* writeUnexecutedLines(bucket: R2Bucket, work: Unexecuted):
     const lines: StoredLine[] = [];
     for (const { line } of slices.flatMap((slice) => slice.lines)) {
       const id = makeId("batch_req_", work.now, crypto.getRandomValues(new Uint8Array(12)));
-      const text = toUnexecutedLine({ id, customId: customIds.get(line) ?? null, reason: work.reason });
+      const text = toMissingResultLine({ id, customId: customIds.get(line) ?? null, reason: work.reason });
       texts.push(text);
       lines.push({ line, bytes: encoder.encode(text).length, result });
     }
