@@ -7,7 +7,7 @@ import { mean, median } from "./statistics.ts";
 const SIZES = [1000, 5000, 20_000, 50_000, 200_000];
 const COMPANIES = [1, 10, 50];
 /** Shared out among the batches of a company. */
-const COMPANY_LINES = 10_000;
+const COMPANY_LINES = 50_000;
 const LINE_BYTES = 400;
 const COMPANY_LATENCY_MS = 50;
 
