@@ -20,8 +20,8 @@ import type { Ending, FinalState, StoredChunk } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch } from "./live-batch.ts";
 import { findLostChunks } from "./lost-chunks.ts";
-import { Publisher } from "./publisher.ts";
 import { writeMissingResults } from "./missing-results.ts";
+import { Publisher } from "./publisher.ts";
 import { validateInput } from "./validate.ts";
 
 /**

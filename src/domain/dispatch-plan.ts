@@ -13,9 +13,6 @@ export interface DispatchState {
   readonly slots: number;
 }
 
-const RELIEVED_AFTER_MS = 45_000;
-const WAITS_FOR_RELIEF_MS = 10_000;
-
 export interface Demand {
   /** Lines that may be in flight upstream at once. */
   readonly windowLines: number;
@@ -24,6 +21,11 @@ export interface Demand {
   readonly linesPerInvocation: number;
   readonly dispatches: readonly DispatchState[];
 }
+
+/** A dispatch has so long in any case; */
+const RELIEVED_AFTER_MS = 45_000;
+/** and for longer, as long as none has waited so long in the queue for its consumer. */
+const WAITS_FOR_RELIEF_MS = 10_000;
 
 /** How many further dispatches to send. */
 export function planDispatches(demand: Demand): number {

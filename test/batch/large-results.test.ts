@@ -42,6 +42,22 @@ test.each([
   expect((await object?.text()) === text).toBe(true);
 });
 
+test.each([
+  [0, 0],
+  [1, 1],
+])(
+  "a result file that is %i bytes longer than a part is written in %i multipart uploads",
+  async (longer, multiparts) => {
+    const { results, text } = await storeResults();
+    const multipart = vi.spyOn(env.BUCKET, "createMultipartUpload");
+    const { output } = await writeResultFiles(env.BUCKET, { ...results, partBytes: text.length - longer });
+    expect(multipart).toHaveBeenCalledTimes(multiparts);
+    multipart.mockRestore();
+    const object = await env.BUCKET.get(fileKey(output?.id ?? ""));
+    expect((await object?.text()) === text).toBe(true);
+  },
+);
+
 test("one whose part fails leaves neither parts nor object", async () => {
   const { results } = await storeResults();
   const keysBefore = await listFileKeys();
