@@ -1,7 +1,8 @@
 /**
  * How many lines of a batch may be in flight, within its share (src/domain/share.ts): additive increase,
  * multiplicative decrease, as TCP does it (RFC 5681), so that batches converge to what their upstream takes, and
- * fairly, where that is less than their shares. Counted by answers, not by the clock: over `size` answers, about one round trip, a window
+ * fairly, where that is less than their shares. Counted by answers, not by the clock: over `size` answers, about
+ * one round trip, a window
  *
  *   doubles                                before it has met any pressure,
  *   gains cap / 32, a quarter at least     when all answers were fine,
