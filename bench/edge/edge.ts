@@ -158,7 +158,7 @@ function countCalls(object: Coordinator, arrive: () => Promise<void>): Coordinat
     claim: (token) => call(() => object.claim(token)),
     report: (report) => call(() => object.report(report)),
     deadLettered: (token) => call(() => object.deadLettered(token)),
-    lookAgain: () => call(() => object.lookAgain()),
+    shareChanged: () => call(() => object.shareChanged()),
     wake: (copy) => call(() => object.wake(copy)),
   };
 }

@@ -1,6 +1,6 @@
 /** The end of a batch: clients see its final state, then everything it no longer needs is removed. Repeatable. */
 import { chunkPrefix } from "../stores/object-keys.ts";
-import { finalizeBatch, isInputHeld } from "../stores/batches.ts";
+import { saveFinalBatch, isInputHeld } from "../stores/batches.ts";
 import { isFileHidden, removeFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
 import type { FinalState } from "./ledger-rows.ts";
@@ -10,7 +10,7 @@ const KEYS_PER_CALL = 1000;
 
 /** The files' rows and the final status appear together. */
 export async function publishFinal(env: Env, { record, files }: FinalState): Promise<void> {
-  await finalizeBatch(await openDatabase(env.DB), record, files);
+  await saveFinalBatch(await openDatabase(env.DB), record, files);
 }
 
 /** Chunks go; so does an input file that was deleted while the batch needed it, unless another one still does. */

@@ -9,10 +9,10 @@
 import { DurableObject } from "cloudflare:workers";
 import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
-import type { Claim, Dispatch, Orders, Report } from "../domain/dispatch.ts";
+import type { ClaimReply, Dispatch, ReportReply, Report } from "../domain/dispatch.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
 import type { MissingReason } from "../protocol/result-line.ts";
-import { finalizeBatch, findBatch, saveBatch } from "../stores/batches.ts";
+import { saveFinalBatch, findBatch, saveBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
@@ -41,7 +41,7 @@ const MESSAGES_PER_SEND = 100;
 /** Stored, because an object is out of memory after ten seconds of rest, and would begin to count again. */
 const FAILURES_KEY = "failures";
 
-/** Files that could not be written for so long, in so many tries, never will be. */
+/** After this time, and at least this many tries, the batch ends without its files. */
 const FINALIZE_PATIENCE_MS = 86_400_000;
 const MIN_FINALIZE_TRIES = 10;
 const ATTEMPTS_KEY = "attempts";
@@ -122,17 +122,17 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     return { ok: true, batch: live.record };
   }
 
-  async claim(token: string): Promise<Claim> {
+  async claim(token: string): Promise<ClaimReply> {
     return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
   }
 
-  async report(report: Report): Promise<Orders> {
+  async report(report: Report): Promise<ReportReply> {
     const live = this.#load();
     if (live === null) return { kind: "unknown" };
     const statusBefore = live.record.status;
     const orders = live.report(report, new Date());
     if (live.record.status !== statusBefore) logStatus(live.record);
-    const needsWork = live.state.ending !== null || live.isStarved(new Date());
+    const needsWork = live.state.ending !== null || live.needsDispatch(new Date());
     this.#wakeAt(needsWork ? Date.now() : this.#nextWakeAt(live));
     return orders;
   }
@@ -145,10 +145,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     this.#wakeAt(this.#restUntil);
   }
 
-  async lookAgain(): Promise<void> {
+  async shareChanged(): Promise<void> {
     const live = this.#load();
     if (live?.isRunning !== true) return;
-    this.#publisher.lookSoon();
+    this.#publisher.expectChange();
     this.#wakeAt(this.#nextWakeAt(live));
   }
 
@@ -165,7 +165,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     // `start` was cut off between D1 and its answer, or D1 was set back to an older state. The copy must not stay.
     const errors = [{ code: "server_error", message: "The state of this batch was lost.", param: null, line: null }];
     const record = move({ ...known, status: "validating", errors }, "failed", new Date());
-    await finalizeBatch(db, record, []);
+    await saveFinalBatch(db, record, []);
     logStatus(record);
   }
 
@@ -237,10 +237,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       const { record } = live;
       logEvent("results_given_up", { batch: record.id, tries });
       const status = ending === "completed" ? "failed" : ending;
-      return live.planFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
+      return live.recordFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
     }
     this.ctx.storage.kv.put(ATTEMPTS_KEY, { since, tries: tries + 1 });
-    live.planFinal(await this.#writeResults(live, ending, tries > 0));
+    live.recordFinal(await this.#writeResults(live, ending, tries > 0));
   }
 
   /** Every line that was not executed gets its error line; then the files are written. */
@@ -289,7 +289,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   #load(): LiveBatch | null {
-    if (this.#store.isClosed) {
+    if (this.#store.isStale) {
       // A change was cut off. What the tables say is read again; an alarm that is under way can write no more.
       this.#store = new LedgerStore(this.ctx.storage);
       this.#live = undefined;

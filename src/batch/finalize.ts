@@ -1,18 +1,25 @@
 /**
- * Writes a batch's output and error files from its chunks, in input order, window by window: no byte of them is
+ * Writes a batch's output and error files from its chunks, in input order, block by block: no byte of them is
  * looked at. Repeatable: ids and keys follow from the batch, so a run that was cut off is simply done again.
  */
 import type { BatchRecord } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
 import { DEFAULT_FILE_LIFE_SECONDS } from "../domain/limits.ts";
-import { orderResults, type OrderedFile, type ResultFile } from "../domain/result-order.ts";
-import { type ChunkRead, cutPieces, planWindows, type ResultWindow } from "../domain/result-windows.ts";
+import {
+  type ChunkRead,
+  cutPieces,
+  orderResults,
+  type OrderedFile,
+  planReads,
+  type ReadBlock,
+  type ResultFile,
+} from "../domain/result-files.ts";
 import { fileKey, resultMetadata } from "../stores/object-keys.ts";
 import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
 
 /** Held at a time: one being read, what is read for it, and one being written. */
-const WINDOW_BYTES = 2 * 1024 * 1024;
+const BLOCK_BYTES = 2 * 1024 * 1024;
 /** developers.cloudflare.com/r2/platform/limits: 5 GiB in one put, 10,000 parts in a multipart upload. */
 const PART_BYTES = 1024 ** 3;
 /** With the put that waits for its answer, these are the six connections allowed. */
@@ -30,7 +37,7 @@ export interface Results {
   readonly chunks: Iterable<StoredChunk>;
   /** When the files count as created: better the same in every run. */
   readonly createdAt: Date;
-  /** What is longer is put in parts of so many bytes; at least R2's 5 MiB. */
+  /** A longer file is put in parts of this many bytes; at least R2's 5 MiB. */
   readonly partBytes?: number;
 }
 
@@ -52,13 +59,13 @@ export async function writeResultFiles(bucket: R2Bucket, results: Results): Prom
   return { output: await writeFile("output", files.output), error: await writeFile("error", files.error) };
 }
 
-interface ObjectOrder extends OrderedFile {
+interface ObjectPlan extends OrderedFile {
   readonly key: string;
   readonly options: Pick<R2PutOptions, "customMetadata">;
   readonly partBytes: number;
 }
 
-async function writeObject(bucket: R2Bucket, { key, options, segments, bytes, partBytes }: ObjectOrder): Promise<void> {
+async function writeObject(bucket: R2Bucket, { key, options, segments, bytes, partBytes }: ObjectPlan): Promise<void> {
   if (bytes <= partBytes) return pipePiece(bucket, { segments, bytes }, (body) => bucket.put(key, body, options));
   const multipart = await bucket.createMultipartUpload(key, options);
   try {
@@ -82,16 +89,16 @@ async function pipePiece(
   const sending = send(readable);
   // A put that fails may leave its stream unread, and the copy would wait for it for ever.
   sending.catch((error: unknown) => readable.cancel(error).catch(() => {}));
-  await Promise.all([sending, copyWindows(bucket, planWindows(segments, WINDOW_BYTES), writable)]);
+  await Promise.all([sending, copyBlocks(bucket, planReads(segments, BLOCK_BYTES), writable)]);
 }
 
-/** Reads a window while the one before is on its way. */
-async function copyWindows(bucket: R2Bucket, windows: Iterable<ResultWindow>, target: WritableStream): Promise<void> {
+/** Reads a block while the one before is on its way. */
+async function copyBlocks(bucket: R2Bucket, blocks: Iterable<ReadBlock>, target: WritableStream): Promise<void> {
   const writer = target.getWriter();
   let writing = Promise.resolve();
   try {
-    for (const window of windows) {
-      const bytes = await readWindow(bucket, window);
+    for (const block of blocks) {
+      const bytes = await readBlock(bucket, block);
       await writing;
       writing = writer.write(bytes);
       // Whoever awaits it sees the failure; until then it must not count as unhandled.
@@ -105,25 +112,25 @@ async function copyWindows(bucket: R2Bucket, windows: Iterable<ResultWindow>, ta
   }
 }
 
-async function readWindow(bucket: R2Bucket, { bytes, reads }: ResultWindow): Promise<Uint8Array> {
-  const window = new Uint8Array(bytes);
+async function readBlock(bucket: R2Bucket, { bytes, reads }: ReadBlock): Promise<Uint8Array> {
+  const block = new Uint8Array(bytes);
   // All readers take from one list, so that each goes on as soon as it can.
   const list = reads.values();
   const readers = Array.from({ length: READS_AT_ONCE }, async () => {
-    for (const read of list) await copyRead(bucket, read, window);
+    for (const read of list) await copyRead(bucket, read, block);
   });
   await Promise.all(readers);
-  return window;
+  return block;
 }
 
-async function copyRead(bucket: R2Bucket, { key, offset, length, parts }: ChunkRead, window: Uint8Array) {
+async function copyRead(bucket: R2Bucket, { key, offset, length, parts }: ChunkRead, block: Uint8Array) {
   const object = await bucket.get(key, { range: { offset, length } });
   if (object === null) throw new Error(`chunk ${key} is gone`);
   const bytes = new Uint8Array(await object.arrayBuffer());
   if (bytes.length !== length) throw new Error(`chunk ${key} is shorter than it was`);
   let from = 0;
   for (const part of parts) {
-    window.set(bytes.subarray(from, from + part.length), part.at);
+    block.set(bytes.subarray(from, from + part.length), part.at);
     from += part.length;
   }
 }

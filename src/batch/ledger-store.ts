@@ -23,15 +23,15 @@ export interface DispatchRow extends Record<string, SqlStorageValue> {
 
 export class LedgerStore {
   readonly #storage: DurableObjectStorage;
-  #isClosed = false;
+  #isStale = false;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
   }
 
   /** A transaction has failed. */
-  get isClosed(): boolean {
-    return this.#isClosed;
+  get isStale(): boolean {
+    return this.#isStale;
   }
 
   /** One that fails closes the store: it is rolled back here, but not in the memory of whoever made it. */
@@ -39,13 +39,13 @@ export class LedgerStore {
     try {
       return this.#storage.transactionSync(work);
     } catch (error) {
-      this.#isClosed = true;
+      this.#isStale = true;
       throw error;
     }
   }
 
   get #sql(): SqlStorage {
-    if (this.#isClosed) throw new Error("a change was cut off: the tables are to be read anew");
+    if (this.#isStale) throw new Error("a change was cut off: the tables are to be read anew");
     return this.#storage.sql;
   }
 

@@ -8,16 +8,16 @@
  */
 import { addUsage } from "../domain/usage.ts";
 import { type BatchRecord, type LineProblem, move, type Usage } from "../domain/batch.ts";
-import type { BatchContext, Claim, ClaimedSlice, Orders, Report, Slice } from "../domain/dispatch.ts";
+import type { BatchContext, ClaimReply, ClaimedSlice, ReportReply, Report, Slice } from "../domain/dispatch.ts";
 import {
   type Demand,
   type DispatchPhase,
-  isRelieved,
+  mustMakeRoom,
   planDispatches,
   planGrant,
   planSlots,
 } from "../domain/dispatch-plan.ts";
-import { adjustWindow, type DispatchWindow, openSlots, startWindow } from "../domain/dispatch-window.ts";
+import { adjustLimit, type InFlightLimit, allowedNow, startLimit } from "../domain/in-flight-limit.ts";
 import { Ledger } from "../domain/ledger.ts";
 import type { BatchState, Ending, FinalState, StoredChunk, StoredLine, StoredResult } from "./ledger-rows.ts";
 import type { LedgerStore } from "./ledger-store.ts";
@@ -33,7 +33,7 @@ const MAX_DRAIN_MS = 600_000;
 export interface Share {
   /** What its upstream may have in flight, and this batch's part of it: 0 while it waits for its turn. */
   readonly maxInFlight: number;
-  readonly windowCap: number;
+  readonly shareLines: number;
   readonly linesPerInvocation: number;
 }
 
@@ -53,7 +53,7 @@ export class LiveBatch {
   #ledger: Ledger;
   readonly #dispatches = new Map<string, LiveDispatch>();
   #share: Share;
-  #window: DispatchWindow;
+  #limit: InFlightLimit;
   #completed = 0;
   #failed = 0;
   #usage: Usage | null = null;
@@ -66,7 +66,7 @@ export class LiveBatch {
     this.#store = store;
     this.#state = stored;
     this.#share = share;
-    this.#window = startWindow(share.maxInFlight);
+    this.#limit = startLimit(share.maxInFlight);
     this.#ledger = new Ledger(store.readSlices());
     for (const chunk of store.readChunks()) this.#count(chunk);
     for (const { token, phase } of store.readDispatches()) {
@@ -99,7 +99,7 @@ export class LiveBatch {
   runnableLines(now: Date): number {
     if (!this.isRunning) return 0;
     const lines = this.#ledger.claimableLines(now.getTime()) + this.#ledger.openLines;
-    return openSlots(this.#window, now) === 0 ? Math.min(1, lines) : lines;
+    return allowedNow(this.#limit, now) === 0 ? Math.min(1, lines) : lines;
   }
 
   unsettledSlices(): readonly ClaimedSlice[] {
@@ -134,7 +134,7 @@ export class LiveBatch {
     this.#write({ ending: "failed", final: { record, files: [] }, sealedKey: null });
   }
 
-  claim(token: string, now: Date): Claim {
+  claim(token: string, now: Date): ClaimReply {
     const dispatch = this.#dispatches.get(token);
     if (dispatch?.phase !== "sent") return { kind: "unknown" };
     return this.#store.transaction(() => {
@@ -155,7 +155,7 @@ export class LiveBatch {
   }
 
   /** Settles and takes back what the report says, in one transaction, before it answers. */
-  report(report: Report, now: Date): Orders {
+  report(report: Report, now: Date): ReportReply {
     const dispatch = this.#dispatches.get(report.token);
     if (dispatch === undefined || dispatch.phase === "sent") return { kind: "unknown" };
     return this.#store.transaction(() => {
@@ -250,8 +250,8 @@ export class LiveBatch {
     });
   }
 
-  /** The files are written. The key of a provider has no further use. */
-  planFinal(final: FinalState): void {
+  /** The files are written. A guest's key has no further use. */
+  recordFinal(final: FinalState): void {
     this.#write({ final, sealedKey: null });
   }
 
@@ -261,7 +261,7 @@ export class LiveBatch {
   }
 
   /** Lines could run, and nobody is there or on the way to run them. */
-  isStarved(now: Date): boolean {
+  needsDispatch(now: Date): boolean {
     return this.isRunning && planDispatches(this.#demand(now)) > 0;
   }
 
@@ -277,7 +277,7 @@ export class LiveBatch {
       times.push(record.expiresAt.getTime());
       const dueAt = this.#ledger.nextDueAt(now.getTime());
       if (dueAt !== null) times.push(dueAt);
-      const pausedUntil = this.#window.pausedUntil?.getTime() ?? 0;
+      const pausedUntil = this.#limit.pausedUntil?.getTime() ?? 0;
       if (pausedUntil > now.getTime()) times.push(pausedUntil);
     } else if (endsBy !== null) {
       times.push(endsBy.getTime());
@@ -290,16 +290,16 @@ export class LiveBatch {
     return this.isRunning && now < this.#state.record.expiresAt;
   }
 
-  #answer(dispatch: LiveDispatch, report: Report, now: Date): Orders {
+  #answer(dispatch: LiveDispatch, report: Report, now: Date): ReportReply {
     if (report.phase === "leaving" || !this.#maySend(now)) return { kind: "stop" };
     return this.#giveOrders(dispatch, report.wantedLines, now);
   }
 
-  #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): Orders {
+  #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): ReportReply {
     const demand = this.#demand(now);
-    if (isRelieved(demand, dispatch.token, now)) dispatch.phase = "winding_down";
+    if (mustMakeRoom(demand, dispatch.token, now)) dispatch.phase = "winding_down";
     if (dispatch.phase === "winding_down") {
-      dispatch.slots = Math.min(dispatch.slots, Math.max(1, demand.windowLines));
+      dispatch.slots = Math.min(dispatch.slots, Math.max(1, demand.allowedLines));
       return { kind: "run", slots: dispatch.slots, slices: [] };
     }
     const slots = planSlots(demand, dispatch.token);
@@ -309,7 +309,7 @@ export class LiveBatch {
       return { kind: "stop" };
     }
     const granted = planGrant(demand, slots, wantedLines);
-    const slices = granted === 0 ? [] : this.#ledger.claim(dispatch.token, granted, now.getTime());
+    const slices = granted === 0 ? [] : this.#ledger.handOut(dispatch.token, granted, now.getTime());
     if (wantedLines > 0 && slices.length === 0) dispatch.phase = "winding_down";
     this.#writeSlices();
     return { kind: "run", slots, slices };
@@ -329,7 +329,7 @@ export class LiveBatch {
   }
 
   #observe({ answers, pressured }: Report, now: Date): void {
-    this.#window = adjustWindow(this.#window, { answers, pressured, cap: this.#share.windowCap, now });
+    this.#limit = adjustLimit(this.#limit, { answers, pressured, shareLines: this.#share.shareLines, now });
   }
 
   #beginFinalizing(now: Date): void {
@@ -337,10 +337,10 @@ export class LiveBatch {
   }
 
   #demand(now: Date): Demand {
-    const windowLines = Math.min(openSlots(this.#window, now), this.#share.windowCap);
+    const allowedLines = Math.min(allowedNow(this.#limit, now), this.#share.shareLines);
     return {
-      windowLines,
-      claimableLines: windowLines === 0 ? 0 : this.#ledger.claimableLines(now.getTime()),
+      allowedLines,
+      claimableLines: allowedLines === 0 ? 0 : this.#ledger.claimableLines(now.getTime()),
       linesPerInvocation: this.#share.linesPerInvocation,
       dispatches: [...this.#dispatches.values()].map(({ token, phase, since, slots }) => ({
         token,

@@ -4,9 +4,9 @@
  */
 import { settingsOf } from "../config.ts";
 import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
-import { type Contender, type Contest, findAffected, planShare, withContender } from "../domain/share.ts";
+import { type RunningBatch, type UpstreamLoad, findAffected, planShare, withBatch } from "../domain/upstream-share.ts";
 import { logFailure } from "../log.ts";
-import { listContenders, saveBatch, saveProgress } from "../stores/batches.ts";
+import { listRunningBatches, saveBatch, saveProgress } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import type { LiveBatch, Share } from "./live-batch.ts";
 
@@ -25,7 +25,7 @@ interface Memo {
   /** As D1 has it; null before it has anything. */
   readonly status: BatchStatus | null;
   /** Null before the first look. */
-  readonly windowCap: number | null;
+  readonly shareLines: number | null;
 }
 
 export class Publisher {
@@ -37,11 +37,11 @@ export class Publisher {
   #publishedAt = 0;
   #publishEveryMs = MIN_PUBLISH_EVERY_MS;
   /** This batch, when it last looked. */
-  #own: Contender | null = null;
+  #own: RunningBatch | null = null;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
-    this.#memo = storage.kv.get<Memo>(MEMO_KEY) ?? { status: null, windowCap: null };
+    this.#memo = storage.kv.get<Memo>(MEMO_KEY) ?? { status: null, shareLines: null };
   }
 
   get nextLookAt(): number {
@@ -49,14 +49,14 @@ export class Publisher {
   }
 
   /** Another batch has come or gone. */
-  lookSoon(): void {
+  expectChange(): void {
     this.#publishEveryMs = LOOK_AGAIN_AFTER_MS;
   }
 
   /** What the batch may have before it has looked: what it had, or what it would have among many. */
   firstShare(env: Env, record: BatchRecord): Share {
     const share = shareAmong(env, record, []);
-    return { ...share, windowCap: this.#memo.windowCap ?? share.windowCap };
+    return { ...share, shareLines: this.#memo.shareLines ?? share.shareLines };
   }
 
   /** Tells D1 of a change of status at once, of progress now and then, and looks at the others. Never throws. */
@@ -73,22 +73,22 @@ export class Publisher {
     try {
       const db = await openDatabase(env.DB);
       if (isNewStatus) await saveBatch(db, record);
-      let windowCap: number | null = null;
+      let shareLines: number | null = null;
       if (isRunning || hasRun) {
-        const contenders = await listContenders(db, record.upstream, now);
+        const running = await listRunningBatches(db, record.upstream, now);
         const own = describe(live, now);
-        if (!isNewStatus && !this.#isKnown(contenders, own)) await saveProgress(db, record, own.runnableLines);
+        if (!isNewStatus && !this.#isKnown(running, own)) await saveProgress(db, record, own.runnableLines);
         const before = this.#own ?? own;
         this.#own = own;
         const hasComeOrGone = isNewStatus || (own.runnableLines === 0) !== (before.runnableLines === 0);
-        const mover = own.runnableLines === 0 ? before : own;
-        if (hasComeOrGone) tellOthers(env, record.upstream, { contenders, mover });
-        const share = shareAmong(env, record, withContender(contenders, own));
+        const changed = own.runnableLines === 0 ? before : own;
+        if (hasComeOrGone) tellOthers(env, record.upstream, { running, changed });
+        const share = shareAmong(env, record, withBatch(running, own));
         live.setShare(share);
-        windowCap = share.windowCap;
-        this.#publishEveryMs = Math.max(MIN_PUBLISH_EVERY_MS, contenders.length * PUBLISH_EVERY_MS_PER_BATCH);
+        shareLines = share.shareLines;
+        this.#publishEveryMs = Math.max(MIN_PUBLISH_EVERY_MS, running.length * PUBLISH_EVERY_MS_PER_BATCH);
       }
-      this.#remember({ status: record.status, windowCap });
+      this.#remember({ status: record.status, shareLines });
     } catch (error) {
       // A copy that is late stops no line: it is written the next time.
       logFailure("batch_not_published", { batch: record.id }, error);
@@ -96,19 +96,19 @@ export class Publisher {
   }
 
   /** What D1 lists of this batch; what it does not list, because nothing could run, as this object told it last. */
-  #isKnown(contenders: readonly Contender[], own: Contender): boolean {
-    const known = contenders.find(({ id }) => id === own.id) ?? this.#own;
+  #isKnown(running: readonly RunningBatch[], own: RunningBatch): boolean {
+    const known = running.find(({ id }) => id === own.id) ?? this.#own;
     return known?.unsettledLines === own.unsettledLines && known.runnableLines === own.runnableLines;
   }
 
   #remember(memo: Memo): void {
-    if (memo.status === this.#memo.status && memo.windowCap === this.#memo.windowCap) return;
+    if (memo.status === this.#memo.status && memo.shareLines === this.#memo.shareLines) return;
     this.#memo = memo;
     this.#storage.kv.put(MEMO_KEY, memo);
   }
 }
 
-function describe(live: LiveBatch, now: Date): Contender {
+function describe(live: LiveBatch, now: Date): RunningBatch {
   const { id, counts } = live.record;
   const unsettledLines = counts.total - counts.completed - counts.failed;
   return { id, unsettledLines, runnableLines: live.runnableLines(now) };
@@ -118,27 +118,27 @@ function describe(live: LiveBatch, now: Date): Contender {
 function tellOthers(
   env: Env,
   upstream: string,
-  { contenders, mover }: { readonly contenders: readonly Contender[]; readonly mover: Contender },
+  { running, changed }: { readonly running: readonly RunningBatch[]; readonly changed: RunningBatch },
 ): void {
-  const contest = contestFor(env, upstream, contenders);
-  if (contest === null) return;
-  for (const other of findAffected(contest, mover).slice(0, MAX_TOLD)) {
+  const load = loadOf(env, upstream, running);
+  if (load === null) return;
+  for (const other of findAffected(load, changed).slice(0, MAX_TOLD)) {
     env.COORDINATORS.getByName(other)
-      .lookAgain()
+      .shareChanged()
       .catch(() => {});
   }
 }
 
-function shareAmong(env: Env, { id, upstream }: BatchRecord, contenders: readonly Contender[]): Share {
+function shareAmong(env: Env, { id, upstream }: BatchRecord, running: readonly RunningBatch[]): Share {
   const { linesPerInvocation } = settingsOf(env);
-  const contest = contestFor(env, upstream, contenders);
-  if (contest === null) return { maxInFlight: 1, windowCap: 1, linesPerInvocation };
-  return { maxInFlight: contest.maxInFlight, windowCap: planShare(contest, id), linesPerInvocation };
+  const load = loadOf(env, upstream, running);
+  if (load === null) return { maxInFlight: 1, shareLines: 1, linesPerInvocation };
+  return { maxInFlight: load.maxInFlight, shareLines: planShare(load, id), linesPerInvocation };
 }
 
 /** Null: the upstream is gone from the settings. Its batches do not share it, each fails slowly by itself. */
-function contestFor(env: Env, upstream: string, contenders: readonly Contender[]): Contest | null {
+function loadOf(env: Env, upstream: string, running: readonly RunningBatch[]): UpstreamLoad | null {
   const { upstreams, linesPerInvocation } = settingsOf(env);
   const maxInFlight = upstreams.get(upstream)?.maxInFlight;
-  return maxInFlight === undefined ? null : { maxInFlight, linesPerInvocation, contenders };
+  return maxInFlight === undefined ? null : { maxInFlight, linesPerInvocation, running };
 }

@@ -25,10 +25,10 @@ export type Verdict = Result<ValidInput, readonly LineProblem[]>;
 const READ_BYTES = 256 * 1024;
 
 /**
- * @param goesOn asked after every read: false ends the work.
+ * @param mayGoOn asked after every read: false ends the work.
  * @returns the verdict, or null when the work was ended.
  */
-export async function validateInput(env: Env, batch: BatchRecord, goesOn: () => boolean): Promise<Verdict | null> {
+export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () => boolean): Promise<Verdict | null> {
   const body = await openInput(env, batch);
   if (body === null) return refuse([missingInput(batch)]);
   const endpoint = ENDPOINTS[batch.endpoint];
@@ -39,7 +39,7 @@ export async function validateInput(env: Env, batch: BatchRecord, goesOn: () => 
   const splitter = new LineSplitter(MAX_LINE_BYTES, (line) => check.addLine(line));
   const isWhole = await readThrough(body, (bytes) => {
     splitter.push(bytes);
-    return goesOn();
+    return mayGoOn();
   });
   if (!isWhole) return null;
   splitter.end();

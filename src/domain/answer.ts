@@ -14,7 +14,7 @@ export interface UpstreamReply {
   readonly text: string;
 }
 
-/** Wire contract, "Lines": of a body that is not JSON, so much is kept. */
+/** Wire contract, "Lines": how much is kept of a body that is not JSON. */
 const MAX_KEPT_CHARACTERS = 2000;
 
 const CODE_OF_STATUS: ReadonlyMap<number, string> = new Map([

@@ -7,7 +7,7 @@ export function countCharacters(text: string): number {
   return count;
 }
 
-/** The first so many UTF-16 units, or one less where they would end in half of a character. */
+/** The first `units` UTF-16 units, or one less where they would end in half of a character. */
 export function firstCharacters(text: string, units: number): string {
   const kept = text.slice(0, units);
   return kept.length < text.length && /[\uD800-\uDBFF]$/.test(kept) ? kept.slice(0, -1) : kept;

@@ -1,6 +1,6 @@
 /** What http, queue and sweep may ask of a batch's coordinator: flat values in and out, refusals as plain data. */
 import type { BatchRecord, BatchStatus } from "./batch.ts";
-import type { Claim, Orders, Report } from "./dispatch.ts";
+import type { ClaimReply, ReportReply, Report } from "./dispatch.ts";
 
 export interface Coordinator {
   /** Takes on a new batch, status `validating`: it is stored and listed when this has returned. */
@@ -10,20 +10,20 @@ export interface Coordinator {
   /** Asking again is no mistake. */
   cancel(): Promise<CancelReply>;
   /** A consumer takes a dispatch on. A token counts once. */
-  claim(token: string): Promise<Claim>;
+  claim(token: string): Promise<ClaimReply>;
   /** A consumer says what became of lines, and asks for more. The same report may come again. */
-  report(report: Report): Promise<Orders>;
+  report(report: Report): Promise<ReportReply>;
   /** The queue gave up on a dispatch. */
   deadLettered(token: string): Promise<void>;
   /** Another batch has begun or ended to run on its upstream, and its share is no longer what it was. */
-  lookAgain(): Promise<void>;
+  shareChanged(): Promise<void>;
   /** The sweep found a batch that is not final; `copy` is what D1 says of it. */
   wake(copy: BatchRecord): Promise<void>;
 }
 
 export interface StartOrder {
   readonly batch: BatchRecord;
-  /** The provider's own key, encrypted; null when the configured key is used. */
+  /** the guest's own key, encrypted; null when the configured key is used. */
   readonly sealedKey: string | null;
 }
 

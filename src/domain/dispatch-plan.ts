@@ -15,38 +15,38 @@ export interface DispatchState {
 
 export interface Demand {
   /** Lines that may be in flight upstream at once. */
-  readonly windowLines: number;
+  readonly allowedLines: number;
   /** Lines that nobody has and that could run now. */
   readonly claimableLines: number;
   readonly linesPerInvocation: number;
   readonly dispatches: readonly DispatchState[];
 }
 
-/** A dispatch has so long in any case; */
-const RELIEVED_AFTER_MS = 45_000;
-/** and for longer, as long as none has waited so long in the queue for its consumer. */
-const WAITS_FOR_RELIEF_MS = 10_000;
+/** A dispatch keeps its consumer for this time in any case. */
+const MAKES_ROOM_AFTER_MS = 45_000;
+/** After that it makes room for another dispatch of its batch that has waited in the queue for this time. */
+const WAITS_TOO_LONG_MS = 10_000;
 
 /** How many further dispatches to send. */
 export function planDispatches(demand: Demand): number {
-  const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
+  const { allowedLines, claimableLines, linesPerInvocation, dispatches } = demand;
   const sentSlots = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
   const workingSlots = sharedSlots(demand);
-  const freeSlots = windowLines - windingDownLines(demand) - sentSlots - workingSlots;
+  const freeSlots = allowedLines - windingDownLines(demand) - sentSlots - workingSlots;
   const unservedLines = claimableLines - sentSlots;
   return Math.max(0, Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation));
 }
 
 /**
- * How many lines `token` may have in flight. The window is shared out evenly among those that work, but what others
- * were given is theirs until they have heard of their smaller share. 0 means that there are more of them than the
- * window allows, and this one is surplus.
+ * How many lines `token` may have in flight. What is allowed is shared out evenly among those that work, but what others
+ * were given is theirs until they have heard of their smaller part. 0 means that more dispatches work than there are
+ * lines allowed, and this one has nothing to do.
  */
 export function planSlots(demand: Demand, token: string): number {
   const working = demand.dispatches.filter(({ phase }) => phase === "working");
   const rank = working.findIndex((dispatch) => dispatch.token === token);
   if (rank === -1) return 0;
-  const shared = Math.max(1, demand.windowLines - windingDownLines(demand));
+  const shared = Math.max(1, demand.allowedLines - windingDownLines(demand));
   const even = Math.floor(shared / working.length);
   const share = rank < shared % working.length ? even + 1 : even;
   const given = working.reduce((slots, dispatch) => (dispatch.token === token ? slots : slots + dispatch.slots), 0);
@@ -54,16 +54,16 @@ export function planSlots(demand: Demand, token: string): number {
 }
 
 /**
- * How many of the lines that a dispatch with so many slots wants it may have. Those that dispatches still in the
- * queue were sent for are left to them, so that the lines of a small batch spread. Of the others it has its slots'
- * part: towards the end that becomes less and less, so that all end together (guided self-scheduling,
- * Polychronopoulos and Kuck, 1987).
+ * How many of the lines that a dispatch wants it may have. Lines for which dispatches still in the queue were sent
+ * are left to those, so that the lines of a small batch spread over many consumers. Of the other lines it gets the
+ * same fraction as its slots are of all lines allowed. Towards the end of a batch that is fewer and fewer lines at a
+ * time, so that all dispatches end together (guided self-scheduling, Polychronopoulos and Kuck, 1987).
  */
 export function planGrant(demand: Demand, slots: number, wantedLines: number): number {
-  const { windowLines, claimableLines, linesPerInvocation, dispatches } = demand;
+  const { allowedLines, claimableLines, linesPerInvocation, dispatches } = demand;
   const reserved = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
   const free = Math.max(0, claimableLines - reserved);
-  const part = Math.ceil((free * slots) / Math.max(slots, windowLines));
+  const part = Math.ceil((free * slots) / Math.max(slots, allowedLines));
   return Math.min(wantedLines, free, Math.max(slots, part));
 }
 
@@ -71,16 +71,16 @@ export function planGrant(demand: Demand, slots: number, wantedLines: number): n
  * Whether `token` has had its time: another dispatch has waited for a consumer long enough, and the platform adds
  * consumers as others end (developers.cloudflare.com/queues/configuration/consumer-concurrency).
  */
-export function isRelieved({ dispatches }: Demand, token: string, now: Date): boolean {
+export function mustMakeRoom({ dispatches }: Demand, token: string, now: Date): boolean {
   const hasLasted = (dispatch: DispatchState, ms: number) => now.getTime() >= dispatch.since.getTime() + ms;
   const own = dispatches.find((dispatch) => dispatch.token === token);
-  if (own === undefined || !hasLasted(own, RELIEVED_AFTER_MS)) return false;
-  return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_FOR_RELIEF_MS));
+  if (own === undefined || !hasLasted(own, MAKES_ROOM_AFTER_MS)) return false;
+  return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_TOO_LONG_MS));
 }
 
 function sharedSlots(demand: Demand): number {
   const count = demand.dispatches.filter(({ phase }) => phase === "working").length;
-  return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.windowLines));
+  return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.allowedLines));
 }
 
 /** Of the lines that such a dispatch still has, no more are in flight than it has slots. */

@@ -42,12 +42,12 @@ export interface BatchContext {
   readonly inputFileId: string;
   /** No line is tried again after this. */
   readonly expiresAt: Date;
-  /** The provider's own key, encrypted (src/stores/sealed-key.ts); null when the configured key is used. */
+  /** the guest's own key, encrypted (src/stores/sealed-key.ts); null when the configured key is used. */
   readonly sealedKey: string | null;
 }
 
 /** The answer to a claim or a report. */
-export type Orders =
+export type ReportReply =
   /**
    * Run these slices beside what is under way, at most `slots` lines at once. When lines were wanted and there
    * is no slice, there are none for this dispatch any more: it winds down.
@@ -58,9 +58,9 @@ export type Orders =
   /** The token is not (or no longer) known: drop everything, report nothing. */
   | { readonly kind: "unknown" };
 
-export type Claim =
-  | Exclude<Orders, { kind: "run" }>
-  | (Extract<Orders, { kind: "run" }> & { readonly batch: BatchContext });
+export type ClaimReply =
+  | Exclude<ReportReply, { kind: "run" }>
+  | (Extract<ReportReply, { kind: "run" }> & { readonly batch: BatchContext });
 
 /** Result lines in one R2 object, in the order in which they stand in it. */
 export interface Chunk {
@@ -92,7 +92,7 @@ export interface Report {
   /** Upstream answers since the last report, and how many of them were pressure (429, 503, unreachable). */
   readonly answers: number;
   readonly pressured: number;
-  /** The consumer would take so many further lines now; 0 when it has enough, or takes no more. */
+  /** How many further lines the consumer would take now; 0 when it has enough, or takes no more. */
   readonly wantedLines: number;
   /**
    * `working`: it will want further lines, now or later. `winding_down`: it finishes what it has.

@@ -93,14 +93,14 @@ export class Ledger {
   }
 
   /** Hands out whole slices until they hold `wantedLines` lines, or as many bytes as a consumer may take at once. */
-  claim(token: string, wantedLines: number, now: number): readonly ClaimedSlice[] {
+  handOut(token: string, wantedLines: number, now: number): readonly ClaimedSlice[] {
     const claimed: ClaimedSlice[] = [];
     let lines = 0;
     let bytes = 0;
     for (const index of this.#claimableSlices(now)) {
       bytes += this.#at(index).slice.byteLength;
       if (lines >= wantedLines || (lines > 0 && bytes > MAX_HANDED_BYTES)) break;
-      const slice = this.#handOut(index, token, now);
+      const slice = this.#handOutSlice(index, token, now);
       claimed.push(slice);
       lines += slice.lines.length;
     }
@@ -175,7 +175,7 @@ export class Ledger {
     }
   }
 
-  #handOut(index: number, token: string, now: number): ClaimedSlice {
+  #handOutSlice(index: number, token: string, now: number): ClaimedSlice {
     const { slice, progress } = this.#at(index);
     const due = progress === "fresh" ? pendingLines(slice, progress) : this.#dueLines(index, now);
     if (progress === "fresh") this.#freshLines -= slice.lineCount;

@@ -15,7 +15,7 @@ export const MAX_LINE_BYTES = 8 * MIB;
 export const MAX_HANDED_BYTES = 4 * MIB;
 /** Ours: an id is stored and echoed with every result. */
 export const MAX_CUSTOM_ID_CHARACTERS = 512;
-/** Ours: so many reasons are listed before the rest is only counted. */
+/** Ours: the most reasons that are listed; the rest is only counted. */
 export const MAX_LISTED_PROBLEMS = 1000;
 /** Ours: the answers that one invocation may hold, five at a time, must fit an isolate's memory. */
 export const MAX_ANSWER_BYTES = 16 * MIB;

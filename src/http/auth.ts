@@ -1,6 +1,6 @@
 /**
- * Who is calling: the holder of the deployment's key, or, with pass-through, whoever brings a provider's
- * own key. Keys are compared and turned into tenants here; they are never logged and never answered.
+ * Who is calling: the holder of the deployment's key or, with pass-through, a guest with an upstream's
+ * key of its own. Keys are compared and turned into tenants here; they are never logged and never answered.
  */
 import { createMiddleware } from "hono/factory";
 import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
@@ -11,7 +11,7 @@ import type { AppEnv } from "./app-env.ts";
 export interface Caller {
   readonly tenant: string;
   /** The bearer token, when it is the upstream's key and goes there in place of the configured one. */
-  readonly providerKey: string | null;
+  readonly guestKey: string | null;
 }
 
 /** The header that names an upstream, as Portkey's gateway calls it. */
@@ -40,12 +40,12 @@ async function identifyCaller(headers: Headers, settings: Settings): Promise<Cal
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
     });
   }
-  if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, providerKey: null };
+  if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, guestKey: null };
   const upstream = findPassThrough(headers, settings);
   if (upstream === null || settings.encryptionKey === null) {
     throw unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
   }
-  return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), providerKey: token };
+  return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), guestKey: token };
 }
 
 /** The upstream whose own key the bearer token is taken for; null where that is not allowed. */
@@ -64,7 +64,7 @@ async function isSameKey(given: string, expected: string): Promise<boolean> {
   return crypto.subtle.timingSafeEqual(a, b);
 }
 
-/** An HMAC, so that the tables neither hold the provider's key nor let anybody try keys against them. */
+/** An HMAC, so that the tables neither hold the guest's key nor let anybody try keys against them. */
 async function deriveTenant(encryptionKey: string, upstream: string, token: string): Promise<string> {
   const secret = await crypto.subtle.importKey("raw", encoder.encode(encryptionKey), "HKDF", false, ["deriveKey"]);
   const key = await crypto.subtle.deriveKey(

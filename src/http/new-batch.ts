@@ -24,7 +24,7 @@ export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   const upstream = pickUpstream(wanted.upstreamName, wanted.settings);
   await checkInputPurpose(wanted);
   const batch = toRecord(wanted, upstream, new Date());
-  const sealedKey = await sealProviderKey(wanted, batch.id);
+  const sealedKey = await sealGuestKey(wanted, batch.id);
   const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });
   if (!started.ok) throw plainError(503, "The batch could not be started. Please try again.");
   return started.batch;
@@ -73,8 +73,8 @@ function toRecord({ order, caller, settings }: NewBatch, upstream: Upstream, now
   };
 }
 
-async function sealProviderKey({ caller, settings }: NewBatch, batchId: string): Promise<string | null> {
-  if (caller.providerKey === null) return null;
-  if (settings.encryptionKey === null) throw new Error("a provider's key came in, but there is no key to seal it with");
-  return sealKey(settings.encryptionKey, batchId, caller.providerKey);
+async function sealGuestKey({ caller, settings }: NewBatch, batchId: string): Promise<string | null> {
+  if (caller.guestKey === null) return null;
+  if (settings.encryptionKey === null) throw new Error("a guest's key came in, but there is no key to seal it with");
+  return sealKey(settings.encryptionKey, batchId, caller.guestKey);
 }

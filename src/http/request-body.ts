@@ -5,7 +5,7 @@ import { plainError } from "./api-error.ts";
 /** A default reader hands out 4 KiB at a time; reads of this size are several times faster. */
 const READ_BYTES = 256 * 1024;
 
-/** Ours: so much of a body that nobody wants is read, so that its sender lives to see the answer. */
+/** Ours: how much of a body that nobody wants is read at most, so that its sender sees the answer. */
 const MAX_DRAINED_BYTES = MAX_FILE_BYTES + 64 * 1024 * 1024;
 
 /**

@@ -17,7 +17,7 @@ export interface Refusal {
 /** What a schema's own check may put into `params` of a custom issue; the issue's path becomes the param. */
 export type CustomRefusal = Omit<Refusal, "param">;
 
-/** Ours: so much of a client's own value is repeated to it. */
+/** Ours: the most of a client's own value that is repeated to it. */
 const MAX_QUOTED_CHARACTERS = 200;
 
 /** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */

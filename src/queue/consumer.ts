@@ -80,7 +80,7 @@ async function logRun(run: DispatchRun, { batchId, upstream }: BatchContext, tok
 /**
  * The upstream, and the key that goes there in place of the configured one. Without an upstream the lines count
  * as sent to one that is out of reach, so that they come to an end: it is gone from the settings, or the
- * provider's key was sealed with another ENCRYPTION_KEY than today's.
+ * guest's key was sealed with another ENCRYPTION_KEY than today's.
  */
 async function findUpstream(settings: Settings, { batchId, upstream, sealedKey }: BatchContext): Promise<Destination> {
   const found = settings.upstreams.get(upstream) ?? null;
@@ -88,7 +88,7 @@ async function findUpstream(settings: Settings, { batchId, upstream, sealedKey }
   try {
     return { upstream: found, apiKey: await openSealedKey(settings.encryptionKey ?? "", batchId, sealedKey) };
   } catch (error) {
-    logFailure("provider_key_unreadable", { batch: batchId }, error);
+    logFailure("guest_key_unreadable", { batch: batchId }, error);
     return { upstream: null, apiKey: null };
   }
 }

@@ -5,7 +5,7 @@
  * heartbeat. Storing, reporting and their failures are the reporter's.
  */
 import type { Upstream } from "../config.ts";
-import type { Claim, ClaimedSlice, Orders, Report } from "../domain/dispatch.ts";
+import type { ClaimReply, ClaimedSlice, ReportReply, Report } from "../domain/dispatch.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
 import { describeLines } from "../domain/line-ranges.ts";
 import { noAnswer } from "../domain/outcome.ts";
@@ -19,13 +19,13 @@ import { type ReadyLine, readSliceLines } from "./slice-lines.ts";
 
 export interface DispatchOrder {
   readonly token: string;
-  readonly claim: Extract<Claim, { kind: "run" }>;
+  readonly claim: Extract<ClaimReply, { kind: "run" }>;
   /** Null: no longer in the settings; its lines then count as sent to an upstream that cannot be reached. */
   readonly upstream: Upstream | null;
-  /** The provider's own key, in place of the configured one. */
+  /** the guest's own key, in place of the configured one. */
   readonly apiKey: string | null;
   readonly bucket: R2Bucket;
-  readonly report: (report: Report) => Promise<Orders>;
+  readonly report: (report: Report) => Promise<ReportReply>;
 }
 
 export interface DispatchSummary {
@@ -36,7 +36,7 @@ export interface DispatchSummary {
   /** What it took, and which of that failed for good: `1-50,73`, counted from 1. Null: none. */
   readonly lines: string | null;
   readonly failedLines: string | null;
-  readonly end: "done" | "unknown" | "hopeless";
+  readonly end: "done" | "unknown" | "gave_up";
 }
 
 /** Lets the coordinator see that the consumer lives, and the consumer that its batch was cancelled. */
@@ -45,7 +45,7 @@ const HEARTBEAT_MS = 10_000;
 const PRESSURE_REPORT_MS = 1_000;
 /** A line that may be tried again this soon waits here; others go back to the coordinator. */
 const MAX_WAIT_MS = 5_000;
-/** It holds lines for so long at the pace it has, and two rounds of its slots at least. */
+/** It holds the lines that it will send in this time at its present pace, and two rounds of its slots at least. */
 const LOOK_AHEAD_SECONDS = 1;
 /** After both of these no further slices are wanted: the platform scales consumers between invocations. */
 const TAKES_LINES_FOR_MS = 45_000;
@@ -173,7 +173,7 @@ export class DispatchRun {
 
   #giveBack(line: Pick<ReadyLine, "line" | "sliceIndex">, attempts: number, dueAt: Date | null): void {
     this.#reporter.giveBack({ line: line.line, attempts, dueAt });
-    this.#reporter.finished.forgo(line);
+    this.#reporter.finished.releaseLine(line);
     this.#tally.givenBack += 1;
   }
 
@@ -224,7 +224,7 @@ export class DispatchRun {
       wantedLines,
       phase: isLeaving ? "leaving" : this.#phase,
     });
-    if (orders === null) return this.#reporter.isHopeless ? "hopeless" : null;
+    if (orders === null) return this.#reporter.hasGivenUp ? "gave_up" : null;
     if (orders.kind === "unknown") return "unknown";
     if (isLeaving) return "done";
     if (orders.kind === "stop") {

@@ -28,7 +28,7 @@ export interface MadeChunk extends Chunk {
 /** Whole slices cost the coordinator one row each; the lines of a slice that goes on cost one more. */
 export type Scope = "nothing" | "whole_slices" | "everything";
 
-/** A chunk is a put, the dearest thing that is billed: it should hold so many lines, or so many slices. */
+/** A chunk is one put, the most expensive operation that is billed: it should hold this many lines, or slices. */
 const CHUNK_LINES = 100;
 const CHUNK_SLICES = 8;
 /** Not kept longer, however few they are: what is not stored is lost with its consumer. */
@@ -87,7 +87,7 @@ export class FinishedLines {
   }
 
   /** The line is given back: its slice does not wait for it. */
-  forgo({ sliceIndex }: Pick<ReadyLine, "sliceIndex">): void {
+  releaseLine({ sliceIndex }: Pick<ReadyLine, "sliceIndex">): void {
     this.#close(sliceIndex);
   }
 

@@ -2,7 +2,7 @@
  * A dispatch's talk with its coordinator: a chunk is stored in R2, then reported, and what fails is done again.
  * A report that arrived although its answer was lost may be sent twice: the coordinator knows chunks by key.
  */
-import type { GivenBackLine, Orders, Report } from "../domain/dispatch.ts";
+import type { GivenBackLine, ReportReply, Report } from "../domain/dispatch.ts";
 import { logFailure } from "../log.ts";
 import { chunkKey } from "../stores/object-keys.ts";
 import { FinishedLines, type MadeChunk, type Scope } from "./finished-lines.ts";
@@ -11,7 +11,7 @@ export interface ReporterOptions {
   readonly batchId: string;
   readonly token: string;
   readonly bucket: R2Bucket;
-  readonly report: (report: Report) => Promise<Orders>;
+  readonly report: (report: Report) => Promise<ReportReply>;
 }
 
 export interface Exchange {
@@ -20,7 +20,7 @@ export interface Exchange {
   readonly phase: Report["phase"];
 }
 
-/** When no exchange has succeeded for so long, the lease is long gone, and the lines with it. */
+/** After this time without a successful exchange the lease ended long ago, and others have the lines. */
 const PATIENCE_MS = 300_000;
 const MAX_REST_MS = 10_000;
 
@@ -55,7 +55,7 @@ export class Reporter {
     return this.#failures > 0;
   }
 
-  get isHopeless(): boolean {
+  get hasGivenUp(): boolean {
     return Date.now() > this.#lastSuccessAt + PATIENCE_MS;
   }
 
@@ -93,14 +93,14 @@ export class Reporter {
    * nothing and does not leave.
    * @returns null when it has to be made again.
    */
-  async exchange({ scope, wantedLines, phase }: Exchange): Promise<Orders | null> {
+  async exchange({ scope, wantedLines, phase }: Exchange): Promise<ReportReply | null> {
     const isStored = await this.#storeChunk(scope);
     const chunk = isStored ? this.#chunk : null;
     // A copy: lines that are given back while this report is under way belong to the next one.
     const givenBack = [...this.#givenBack];
     const [answers, pressured] = [this.#answers, this.#pressured];
     this.#lastExchangeAt = Date.now();
-    let orders: Orders;
+    let orders: ReportReply;
     try {
       orders = await this.#options.report({
         token: this.#options.token,

@@ -4,7 +4,7 @@
  */
 import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
-import type { Contender } from "../domain/share.ts";
+import type { RunningBatch } from "../domain/upstream-share.ts";
 import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
 import { toFileValues } from "./files.ts";
 
@@ -46,7 +46,7 @@ export async function saveProgress(
  * Writes the copy of a batch and the rows of its output and error files in one transaction. Once the batch
  * is final, a repeated call changes nothing: files that the client deleted meanwhile stay deleted.
  */
-export async function finalizeBatch(db: D1Database, batch: BatchRecord, files: readonly FileRecord[]): Promise<void> {
+export async function saveFinalBatch(db: D1Database, batch: BatchRecord, files: readonly FileRecord[]): Promise<void> {
   await db.batch([...files.map((file) => prepareSaveFile(db, file, batch.id)), prepareSave(db, batch)]);
 }
 
@@ -74,7 +74,11 @@ export async function listBatches(db: D1Database, { tenant, limit, after }: Batc
 }
 
 /** Batches with lines to run, of all tenants: they share the upstream. The oldest first, as their ids have it. */
-export async function listContenders(db: D1Database, upstream: string, now: Date): Promise<readonly Contender[]> {
+export async function listRunningBatches(
+  db: D1Database,
+  upstream: string,
+  now: Date,
+): Promise<readonly RunningBatch[]> {
   const { results } = await db
     .prepare(
       `SELECT id, total - completed - failed AS unsettled, COALESCE(runnable, total - completed - failed) AS runnable

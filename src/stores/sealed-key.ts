@@ -1,5 +1,5 @@
 /**
- * Keeps a provider's own key unreadable while its batch lives: AES-256-GCM, bound to the batch, under a
+ * Keeps a guest's own key unreadable while its batch lives: AES-256-GCM, bound to the batch, under a
  * key derived from the secret ENCRYPTION_KEY. It stores nothing; the coordinator keeps the text and
  * wipes it when the batch is final.
  */

@@ -8,6 +8,6 @@ export interface UpstreamRequest {
   readonly requestKey: string;
   /** 1 for the first try. */
   readonly attempt: number;
-  /** The provider's own key, in place of the configured one; null to use that. */
+  /** the guest's own key, in place of the configured one; null to use that. */
   readonly apiKey: string | null;
 }

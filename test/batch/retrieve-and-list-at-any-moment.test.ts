@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
 import type { BatchRecord } from "../../src/domain/batch.ts";
-import { readBatch } from "../../src/http/live-batch.ts";
+import { findCurrentBatch } from "../../src/http/find-batch.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
 
@@ -45,7 +45,7 @@ class Watcher {
     const { tenant, id } = this.#batch.order;
     const row = await this.#batch.row();
     if (row !== null) this.listed.push(row);
-    this.retrieved.push(await readBatch({ env, db, tenant, id }));
+    this.retrieved.push(await findCurrentBatch({ env, db, tenant, id }));
   }
 
   /** Where a status, a count or a time went backwards. */

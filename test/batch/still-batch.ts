@@ -6,7 +6,7 @@ import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, vi } from "vitest";
 import { type BatchRecord, NO_TIMES, type Usage } from "../../src/domain/batch.ts";
-import type { ChunkLine, Claim, ClaimedSlice, Dispatch, Orders, Report } from "../../src/domain/dispatch.ts";
+import type { ChunkLine, ClaimReply, ClaimedSlice, Dispatch, ReportReply, Report } from "../../src/domain/dispatch.ts";
 import { findBatch } from "../../src/stores/batches.ts";
 import { findFile, insertFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix, fileKey } from "../../src/stores/object-keys.ts";
@@ -199,7 +199,7 @@ export class StillBatch {
     return this.stub.snapshot();
   }
 
-  claim(token = this.lastToken): Promise<Claim> {
+  claim(token = this.lastToken): Promise<ClaimReply> {
     return this.stub.claim(token);
   }
 
@@ -210,7 +210,7 @@ export class StillBatch {
     return { token, slices: claim.slices };
   }
 
-  report(report: Partial<Report> & Pick<Report, "token">): Promise<Orders> {
+  report(report: Partial<Report> & Pick<Report, "token">): Promise<ReportReply> {
     return this.stub.report({
       chunk: null,
       usage: null,
@@ -225,7 +225,7 @@ export class StillBatch {
   }
 
   /** Stores a result for each line of the work and reports it; those in `failed` failed. */
-  async settle(work: Work, more: Partial<Report> & { readonly failed?: readonly number[] } = {}): Promise<Orders> {
+  async settle(work: Work, more: Partial<Report> & { readonly failed?: readonly number[] } = {}): Promise<ReportReply> {
     const { failed = [], ...report } = more;
     const numbers = work.slices.flatMap(({ lines }) => lines.map(({ line }) => line));
     const lines: ChunkLine[] = [];

@@ -63,7 +63,7 @@ describe("when an upstream has no room for two batches", () => {
     const older = await launchOlder();
     await older.stub.cancel();
     const before = await older.alarmTime();
-    await older.stub.lookAgain();
+    await older.stub.shareChanged();
     expect(await older.alarmTime()).toBe(before);
     await launchYounger();
     expect(await older.status()).toBe("cancelling");

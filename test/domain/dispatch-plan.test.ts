@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import {
   type Demand,
   type DispatchState,
-  isRelieved,
+  mustMakeRoom,
   planDispatches,
   planGrant,
   planSlots,
@@ -36,8 +36,8 @@ function windingDown(openLines: number): DispatchState[] {
   return [{ token: "winding down", phase: "winding_down", since: NOON, openLines, slots: 5 }];
 }
 
-function demand(windowLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
-  return { windowLines, claimableLines, linesPerInvocation: 5, dispatches };
+function demand(allowedLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
+  return { allowedLines, claimableLines, linesPerInvocation: 5, dispatches };
 }
 
 const states = fc.array(
@@ -51,7 +51,7 @@ const states = fc.array(
 );
 
 const demands: fc.Arbitrary<Demand> = fc.record({
-  windowLines: fc.nat(100),
+  allowedLines: fc.nat(100),
   claimableLines: fc.nat(1000),
   linesPerInvocation: fc.integer({ min: 1, max: 64 }),
   dispatches: states.map((list) => list.map((dispatch, index) => ({ ...dispatch, token: `t${index}` }))),
@@ -78,13 +78,13 @@ describe("planDispatches", () => {
   test("never sends more than the free slots and the waiting lines need", () => {
     fc.assert(
       fc.property(demands, (wanted) => {
-        const { windowLines, claimableLines, linesPerInvocation, dispatches } = wanted;
+        const { allowedLines, claimableLines, linesPerInvocation, dispatches } = wanted;
         const count = planDispatches(wanted);
         const held = dispatches.filter(({ phase }) => phase !== "winding_down").length;
         expect(count).toBeGreaterThanOrEqual(0);
-        expect((count - 1) * linesPerInvocation).toBeLessThan(Math.max(1, windowLines));
+        expect((count - 1) * linesPerInvocation).toBeLessThan(Math.max(1, allowedLines));
         expect((count - 1) * linesPerInvocation).toBeLessThan(Math.max(1, claimableLines));
-        if (held * linesPerInvocation >= windowLines && held >= windowLines) expect(count).toBe(0);
+        if (held * linesPerInvocation >= allowedLines && held >= allowedLines) expect(count).toBe(0);
       }),
     );
   });
@@ -113,7 +113,7 @@ describe("planSlots", () => {
       fc.property(demands, (wanted) => {
         const slots = wanted.dispatches.map(({ token }) => planSlots(wanted, token));
         const total = slots.reduce((sum, count) => sum + count, 0);
-        expect(total).toBeLessThanOrEqual(Math.max(1, wanted.windowLines));
+        expect(total).toBeLessThanOrEqual(Math.max(1, wanted.allowedLines));
         expect(Math.max(0, ...slots)).toBeLessThanOrEqual(wanted.linesPerInvocation);
         if (wanted.dispatches.some(({ phase }) => phase === "working")) expect(total).toBeGreaterThan(0);
       }),
@@ -128,7 +128,7 @@ test("dispatches that come and hear one after the other never have more than the
       fc.integer({ min: 1, max: 100 }),
       fc.integer({ min: 1, max: 64 }),
       steps,
-      (windowLines, most, heard) => {
+      (allowedLines, most, heard) => {
         const slots = new Map<number, number>();
         for (const index of heard) {
           slots.set(index, slots.get(index) ?? 0);
@@ -139,17 +139,17 @@ test("dispatches that come and hear one after the other never have more than the
             openLines: 0,
             slots: given,
           }));
-          const wanted = { windowLines, claimableLines: 0, linesPerInvocation: most, dispatches };
+          const wanted = { allowedLines, claimableLines: 0, linesPerInvocation: most, dispatches };
           slots.set(index, planSlots(wanted, `${index}`));
           const total = [...slots.values()].reduce((sum, given) => sum + given, 0);
-          expect(total).toBeLessThan(windowLines + slots.size);
+          expect(total).toBeLessThan(allowedLines + slots.size);
         }
       },
     ),
   );
 });
 
-describe("isRelieved", () => {
+describe("mustMakeRoom", () => {
   test.each([
     ["after 45 s, when another one waits for a consumer", [...working(1), ...sent(1)], 45, true],
     ["not before", [...working(1), ...sent(1)], 44, false],
@@ -168,11 +168,11 @@ describe("isRelieved", () => {
     ],
   ] as const)("%s", (_what, dispatches, seconds, expected) => {
     const now = new Date(NOON.getTime() + seconds * 1000);
-    expect(isRelieved(demand(64, 100, dispatches as DispatchState[]), "working 0", now)).toBe(expected);
+    expect(mustMakeRoom(demand(64, 100, dispatches as DispatchState[]), "working 0", now)).toBe(expected);
   });
 
   test("does not count one that is gone", () => {
-    expect(isRelieved(demand(64, 100, sent(1)), "gone", new Date(NOON.getTime() + 600_000))).toBe(false);
+    expect(mustMakeRoom(demand(64, 100, sent(1)), "gone", new Date(NOON.getTime() + 600_000))).toBe(false);
   });
 });
 

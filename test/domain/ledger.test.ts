@@ -25,7 +25,7 @@ function back(line: number, attempts: number, dueAt: number | null = null): Give
 }
 
 function linesOf(ledger: Ledger, claim: { token: string; wanted: number; now: number }): number[] {
-  return ledger.claim(claim.token, claim.wanted, claim.now).flatMap(({ lines }) => lines.map(({ line }) => line));
+  return ledger.handOut(claim.token, claim.wanted, claim.now).flatMap(({ lines }) => lines.map(({ line }) => line));
 }
 
 describe("claim", () => {
@@ -59,17 +59,17 @@ describe("claim", () => {
 
   test("prefers what was given back, and says how often it was tried", () => {
     const ledger = new Ledger(makeStates([2, 2]));
-    ledger.claim("a", 1, 0);
+    ledger.handOut("a", 1, 0);
     ledger.settle("a", completed(0));
     ledger.giveBack("a", [back(1, 3)]);
-    expect(ledger.claim("b", 1, 0)).toEqual([
+    expect(ledger.handOut("b", 1, 0)).toEqual([
       { index: 0, firstLine: 0, lineCount: 2, byteStart: 0, byteLength: 20, lines: [{ line: 1, attempts: 3 }] },
     ]);
   });
 
   test("leaves lines alone that are not due yet", () => {
     const ledger = new Ledger(makeStates([3]));
-    ledger.claim("a", 1, 0);
+    ledger.handOut("a", 1, 0);
     ledger.giveBack("a", [back(0, 1, 500), back(1, 1, 900), back(2, 1)]);
     expect(ledger.claimableLines(0)).toBe(1);
     expect(ledger.nextDueAt(0)).toBe(500);
@@ -82,7 +82,7 @@ describe("claim", () => {
 describe("settle", () => {
   test("takes a line once, from the token that has it, and no line it does not know", () => {
     const ledger = new Ledger(makeStates([2, 1]));
-    ledger.claim("a", 1, 0);
+    ledger.handOut("a", 1, 0);
     expect(ledger.settle("b", completed(0))).toEqual([false]);
     expect(ledger.settle("a", completed(0, 0, 2, 7, -1))).toEqual([true, false, false, false, false]);
     expect(ledger.settle("a", completed(0))).toEqual([false]);
@@ -91,10 +91,10 @@ describe("settle", () => {
 
   test("after a release changes nothing, even when another token has the line", () => {
     const ledger = new Ledger(makeStates([1]));
-    ledger.claim("a", 1, 0);
+    ledger.handOut("a", 1, 0);
     ledger.release("a");
     expect(ledger.settle("a", completed(0))).toEqual([false]);
-    ledger.claim("b", 1, 0);
+    ledger.handOut("b", 1, 0);
     expect(ledger.settle("a", completed(0))).toEqual([false]);
     expect(ledger.settle("b", completed(0))).toEqual([true]);
     expect(ledger.unsettledLines).toBe(0);
@@ -119,7 +119,7 @@ describe("settleMissing", () => {
 describe("takeChanged", () => {
   test("names each changed slice once, and none twice", () => {
     const ledger = new Ledger(makeStates([1, 1, 1]));
-    ledger.claim("a", 2, 0);
+    ledger.handOut("a", 2, 0);
     ledger.settle("a", completed(0));
     expect(ledger.takeChanged()).toMatchObject([
       { slice: { index: 0 }, progress: "settled", token: null },
@@ -237,7 +237,7 @@ class Comparison {
 
   #claim(name: Token, wanted: number): void {
     let handedOut = 0;
-    for (const { index, lines: claimed } of this.#ledger.claim(name, wanted, this.#now)) {
+    for (const { index, lines: claimed } of this.#ledger.handOut(name, wanted, this.#now)) {
       this.#agree("claims no more than wanted", handedOut < wanted, true);
       this.#agree(`slice ${index} is with`, this.#holderOf(index), null);
       for (const { line, attempts } of claimed) {
@@ -324,7 +324,7 @@ test("agrees with a plain account of its lines, whatever is done to it, and alwa
 
 test("lines whose results are lost are unsettled again, until they settle once more", () => {
   const ledger = new Ledger(makeStates([2, 2]));
-  ledger.claim("a", 4, 0);
+  ledger.handOut("a", 4, 0);
   ledger.settle("a", completed(0, 1, 2, 3));
   ledger.reopen([1, 2]);
   expect([ledger.unsettledLines, ledger.openLines]).toEqual([2, 0]);

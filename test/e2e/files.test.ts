@@ -115,10 +115,10 @@ describe("a provider's own key", () => {
   });
 });
 
-function clientWith(providerKey: string): OpenAI {
+function clientWith(guestKey: string): OpenAI {
   return new OpenAI({
     baseURL: `${nightshift.origin}/v1`,
-    apiKey: providerKey,
+    apiKey: guestKey,
     defaultHeaders: { "x-portkey-provider": "fake" },
   });
 }

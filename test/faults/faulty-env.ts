@@ -144,7 +144,7 @@ function faultyCoordinator(
     claim: (token) => call("claim", (stub) => stub.claim(token)),
     report: (report) => call("report", (stub) => stub.report(report)),
     deadLettered: (token) => call("deadLettered", (stub) => stub.deadLettered(token)),
-    lookAgain: () => call("lookAgain", (stub) => stub.lookAgain()),
+    shareChanged: () => call("shareChanged", (stub) => stub.shareChanged()),
     wake: (copy) => call("wake", (stub) => stub.wake(copy)),
   };
 }

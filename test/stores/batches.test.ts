@@ -3,8 +3,8 @@ import { beforeAll, describe, expect, it, vi } from "vitest";
 import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import {
-  listContenders,
-  finalizeBatch,
+  listRunningBatches,
+  saveFinalBatch,
   findBatch,
   isInputHeld,
   listBatches,
@@ -109,11 +109,11 @@ describe("batches", () => {
     const batch = makeBatch({ status: "finalizing" });
     const completed = makeBatch({ ...batch, status: "completed", outputFileId: output.id });
     await saveBatch(db, batch);
-    await finalizeBatch(db, completed, [output]);
+    await saveFinalBatch(db, completed, [output]);
     expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
     expect(await findFile(db, { ...output, now })).toEqual(output);
     await removeFile(db, env.BUCKET, output.id);
-    await finalizeBatch(db, { ...completed, outputFileId: "file-other" }, [output]);
+    await saveFinalBatch(db, { ...completed, outputFileId: "file-other" }, [output]);
     expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
     expect(await findFile(db, { ...output, now })).toBeNull();
   });
@@ -122,8 +122,8 @@ describe("batches", () => {
     const early = makeOutput({ bytes: 1 });
     const final = { ...early, bytes: 2 };
     const batch = makeBatch({ status: "finalizing" });
-    await finalizeBatch(db, batch, [early]);
-    await finalizeBatch(db, { ...batch, status: "completed" }, [final]);
+    await saveFinalBatch(db, batch, [early]);
+    await saveFinalBatch(db, { ...batch, status: "completed" }, [final]);
     expect(await findFile(db, { ...early, now })).toEqual(final);
   });
 
@@ -151,11 +151,11 @@ describe("batches", () => {
     const younger = makeBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
     const older = makeBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
     for (const batch of [younger, older]) await saveBatch(db, batch);
-    const contenders = await listContenders(db, upstream, now);
-    expect(contenders).toHaveLength(3);
-    expect(contenders[0]).toEqual({ id: older.id, unsettledLines: 6, runnableLines: 6 });
-    expect(contenders[2]).toEqual({ id: younger.id, unsettledLines: 6, runnableLines: 6 });
-    expect(await listContenders(db, "idle", now)).toEqual([]);
+    const running = await listRunningBatches(db, upstream, now);
+    expect(running).toHaveLength(3);
+    expect(running[0]).toEqual({ id: older.id, unsettledLines: 6, runnableLines: 6 });
+    expect(running[2]).toEqual({ id: younger.id, unsettledLines: 6, runnableLines: 6 });
+    expect(await listRunningBatches(db, "idle", now)).toEqual([]);
   });
 
   it("contend with what they can run now, and not when that is nothing or their window is over", async () => {
@@ -166,7 +166,9 @@ describe("batches", () => {
     for (const batch of [waiting, partly, { ...expired, expiresAt: now }]) await saveBatch(db, batch);
     await saveProgress(db, waiting, 0);
     await saveProgress(db, partly, 4);
-    expect(await listContenders(db, upstream, now)).toEqual([{ id: partly.id, unsettledLines: 10, runnableLines: 4 }]);
+    expect(await listRunningBatches(db, upstream, now)).toEqual([
+      { id: partly.id, unsettledLines: 10, runnableLines: 4 },
+    ]);
   });
 
   it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {

@@ -55,14 +55,14 @@ type Call = (db: D1Database) => Promise<unknown>;
 const CALLS: Readonly<Record<string, readonly Call[]>> = {
   saveBatch: [(db) => batches.saveBatch(db, batch)],
   saveProgress: [(db) => batches.saveProgress(db, batch, 1)],
-  finalizeBatch: [(db) => batches.finalizeBatch(db, batch, [file])],
+  saveFinalBatch: [(db) => batches.saveFinalBatch(db, batch, [file])],
   findBatch: [(db) => batches.findBatch(db, tenant, batch.id)],
   listBatches: [null, batch].map(
     (after): Call =>
       (db) =>
         batches.listBatches(db, { ...page, after }),
   ),
-  listContenders: [(db) => batches.listContenders(db, "echo", now)],
+  listRunningBatches: [(db) => batches.listRunningBatches(db, "echo", now)],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
   insertFile: [(db) => files.insertFile(db, { ...file, id: `file-${crypto.randomUUID()}` })],
   findFile: [(db) => files.findFile(db, wanted)],

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { BatchRecord } from "../../src/domain/batch.ts";
-import { finalizeBatch, findBatch, saveBatch } from "../../src/stores/batches.ts";
+import { saveFinalBatch, findBatch, saveBatch } from "../../src/stores/batches.ts";
 import { insertFile } from "../../src/stores/files.ts";
 import { chunkKey, fileKey, resultMetadata } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
@@ -249,7 +249,7 @@ describe("a batch", () => {
 
   it("that became final since D1 was asked stays as it is, and says nothing", async () => {
     const stale = await makeRow({ status: "in_progress" });
-    await finalizeBatch(env.DB, { ...stale, status: "completed" }, []);
+    await saveFinalBatch(env.DB, { ...stale, status: "completed" }, []);
     passSeconds(TEN_MINUTES);
     const logged = vi.spyOn(console, "log");
     await env.COORDINATORS.getByName(stale.id).wake(stale);

@@ -10,7 +10,7 @@ import { findBatch, listBatches } from "../../stores/batches.ts";
 import { noSuchBatch, valueOf } from "../api-error.ts";
 import type { AppEnv } from "../app-env.ts";
 import { authenticate, UPSTREAM_HEADER } from "../auth.ts";
-import { cancelBatch, readBatch, type WantedBatch } from "../live-batch.ts";
+import { cancelBatch, findCurrentBatch, type WantedBatch } from "../find-batch.ts";
 import { refuseMethod } from "../method.ts";
 import { createBatch } from "../new-batch.ts";
 import { readJson } from "../request-body.ts";
@@ -33,7 +33,7 @@ export const batches = new Hono<AppEnv>()
     return c.json(toPage(found.map(toBatch), query.limit));
   })
   .all("/", refuseMethod("GET, POST"))
-  .get("/:id", async (c) => answerBatch(c, await readBatch(toWanted(c, c.req.param("id")))))
+  .get("/:id", async (c) => answerBatch(c, await findCurrentBatch(toWanted(c, c.req.param("id")))))
   .all("/:id", refuseMethod("GET"))
   // Clients may send any body or none here, with any content type: it means nothing and is not parsed.
   .post("/:id/cancel", async (c) => answerBatch(c, await cancelBatch(toWanted(c, c.req.param("id")))))

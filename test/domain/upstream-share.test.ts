@@ -1,9 +1,9 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Contender, findAffected, planShare } from "../../src/domain/share.ts";
+import { type RunningBatch, findAffected, planShare } from "../../src/domain/upstream-share.ts";
 
 /** One batch for each number of unsettled lines, the oldest first. */
-function batches(...lines: readonly number[]): readonly Contender[] {
+function batches(...lines: readonly number[]): readonly RunningBatch[] {
   return lines.map((unsettledLines, index) => ({
     id: `batch-${String(index).padStart(2, "0")}`,
     unsettledLines,
@@ -11,8 +11,8 @@ function batches(...lines: readonly number[]): readonly Contender[] {
   }));
 }
 
-function sharesOf(maxInFlight: number, contenders: readonly Contender[], linesPerInvocation = 5): readonly number[] {
-  return contenders.map(({ id }) => planShare({ maxInFlight, linesPerInvocation, contenders }, id));
+function sharesOf(maxInFlight: number, running: readonly RunningBatch[], linesPerInvocation = 5): readonly number[] {
+  return running.map(({ id }) => planShare({ maxInFlight, linesPerInvocation, running }, id));
 }
 
 describe("when there is room for all", () => {
@@ -65,22 +65,22 @@ test.each([
   [16, 2],
   [1, 1],
 ])("of %i lines a batch that is not among them has a turn of %i", (maxInFlight, lines) => {
-  const contest = { maxInFlight, linesPerInvocation: 5, contenders: batches(10, 10) };
-  expect(planShare(contest, "another")).toBe(lines);
+  const load = { maxInFlight, linesPerInvocation: 5, running: batches(10, 10) };
+  expect(planShare(load, "another")).toBe(lines);
 });
 
 test("lines that wait to be tried again hold no room", () => {
   const waiting = { id: "batch-waiting", unsettledLines: 1000, runnableLines: 2 };
-  const contenders = [waiting, ...batches(1000, 1000)];
-  expect(sharesOf(64, contenders)).toEqual([31, 31, 31]);
+  const running = [waiting, ...batches(1000, 1000)];
+  expect(sharesOf(64, running)).toEqual([31, 31, 31]);
   const many = [waiting, ...batches(...Array.from({ length: 13 }, () => 500))];
   expect(sharesOf(64, many)[0]).toBe(2);
   expect(sharesOf(64, many).reduce((sum, lines) => sum + lines, 0)).toBe(64);
 });
 
 describe("findAffected", () => {
-  const others = (contenders: readonly Contender[]) => ({ maxInFlight: 64, linesPerInvocation: 5, contenders });
-  const newcomer: Contender = { id: "batch-x", unsettledLines: 10, runnableLines: 10 };
+  const others = (running: readonly RunningBatch[]) => ({ maxInFlight: 64, linesPerInvocation: 5, running });
+  const newcomer: RunningBatch = { id: "batch-x", unsettledLines: 10, runnableLines: 10 };
 
   test.each([
     ["nobody, where there is nobody", [], []],
@@ -101,14 +101,14 @@ describe("properties", () => {
   const contests = fc.record({
     maxInFlight: fc.integer({ min: 1, max: 200 }),
     linesPerInvocation: fc.integer({ min: 1, max: 64 }),
-    contenders: fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 60 }),
+    running: fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 60 }),
   });
 
   test("together they have no more than there is", () => {
     fc.assert(
-      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
-        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
-        const used = shares.map((share, index) => Math.min(share, contenders[index] ?? 0));
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, running }) => {
+        const shares = sharesOf(maxInFlight, batches(...running), linesPerInvocation);
+        const used = shares.map((share, index) => Math.min(share, running[index] ?? 0));
         expect(used.reduce((sum, lines) => sum + lines, 0)).toBeLessThanOrEqual(maxInFlight);
       }),
     );
@@ -116,23 +116,23 @@ describe("properties", () => {
 
   test("the oldest always has something, and so has the smallest when there is room for two", () => {
     fc.assert(
-      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
-        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, running }) => {
+        const shares = sharesOf(maxInFlight, batches(...running), linesPerInvocation);
         expect(shares[0]).toBeGreaterThan(0);
-        if (maxInFlight > 1) expect(shares[contenders.indexOf(Math.min(...contenders))]).toBeGreaterThan(0);
+        if (maxInFlight > 1) expect(shares[running.indexOf(Math.min(...running))]).toBeGreaterThan(0);
       }),
     );
   });
 
   test("no room is left that somebody could use", () => {
     fc.assert(
-      fc.property(contests, ({ maxInFlight, linesPerInvocation, contenders }) => {
-        const shares = sharesOf(maxInFlight, batches(...contenders), linesPerInvocation);
-        const used = shares.map((share, index) => Math.min(share, contenders[index] ?? 0));
+      fc.property(contests, ({ maxInFlight, linesPerInvocation, running }) => {
+        const shares = sharesOf(maxInFlight, batches(...running), linesPerInvocation);
+        const used = shares.map((share, index) => Math.min(share, running[index] ?? 0));
         const left = maxInFlight - used.reduce((sum, lines) => sum + lines, 0);
-        const wanting = contenders.filter((lines, index) => lines > (shares[index] ?? 0));
+        const wanting = running.filter((lines, index) => lines > (shares[index] ?? 0));
         // In turns, nothing; else what cannot be divided evenly.
-        const undivided = shares.includes(0) ? 0 : contenders.length - 1;
+        const undivided = shares.includes(0) ? 0 : running.length - 1;
         expect(left).toBeLessThanOrEqual(wanting.length === 0 ? maxInFlight : undivided);
       }),
     );

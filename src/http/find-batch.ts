@@ -11,7 +11,7 @@ export interface WantedBatch {
 }
 
 /** @throws ApiError 404 for unknown ids and those of other tenants alike. */
-export async function readBatch(wanted: WantedBatch): Promise<BatchRecord> {
+export async function findCurrentBatch(wanted: WantedBatch): Promise<BatchRecord> {
   const copy = await findCopy(wanted);
   if (isFinal(copy.status)) return copy;
   const live = await wanted.env.COORDINATORS.getByName(copy.id).snapshot();
