@@ -3,7 +3,7 @@
  * objects and alarms that follow a virtual clock. Storage is the caller's: stand-ins, or counted real ones.
  */
 import type { BatchCoordinator } from "../../src/batch/coordinator.ts";
-import type { Coordinator } from "../../src/domain/coordinator.ts";
+import type { Coordinator } from "../../src/domain/conversation.ts";
 import { consumeQueue } from "../../src/queue/consumer.ts";
 import type { UpstreamModel } from "./upstream-model.ts";
 import type { VirtualClock } from "./virtual-clock.ts";

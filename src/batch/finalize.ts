@@ -16,7 +16,7 @@ import {
   type ResultFile,
 } from "../domain/result-files.ts";
 import { fileKey, resultMetadata } from "../stores/object-keys.ts";
-import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
+import type { StoredChunk, StoredLine } from "../domain/chunk.ts";
 
 /** Held at a time: one being read, what is read for it, and one being written. */
 const BLOCK_BYTES = 2 * 1024 * 1024;

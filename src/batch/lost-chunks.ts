@@ -1,6 +1,6 @@
 /** Finds results that are lost for good. R2 is strongly consistent: a chunk that is not listed is gone. */
 import { chunkPrefix } from "../stores/object-keys.ts";
-import type { StoredChunk } from "./ledger-rows.ts";
+import type { StoredChunk } from "../domain/chunk.ts";
 
 /** Those of a batch's chunks that R2 has no more. */
 export async function findLostChunks(

@@ -3,7 +3,7 @@
  * or failed, or its result is lost.
  */
 import type { BatchRecord } from "../domain/batch.ts";
-import type { ClaimedSlice } from "../domain/dispatch.ts";
+import type { ClaimedSlice } from "../domain/slices.ts";
 import { makeId } from "../domain/ids.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
@@ -11,7 +11,7 @@ import { rawMember } from "../domain/raw-json.ts";
 import { groupNeighbours } from "../domain/slices.ts";
 import { toMissingResultLine, type MissingReason } from "../protocol/result-line.ts";
 import { chunkKey, fileKey } from "../stores/object-keys.ts";
-import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
+import type { StoredChunk, StoredLine } from "../domain/chunk.ts";
 
 /** Neighbouring slices are read together up to this size, and make one chunk. */
 const MAX_READ_BYTES = 4 * 1024 * 1024;

@@ -2,13 +2,12 @@
 import { createHash } from "node:crypto";
 import { settingsOf } from "../config.ts";
 import type { BatchRecord, LineProblem } from "../domain/batch.ts";
-import type { Slice } from "../domain/dispatch.ts";
 import { ENDPOINTS } from "../domain/endpoints.ts";
 import { type AcceptedInput, InputCheck } from "../domain/input-check.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { ok, refuse, type Result } from "../domain/result.ts";
-import { cutSlices } from "../domain/slices.ts";
+import { cutSlices, type Slice } from "../domain/slices.ts";
 import { findInputFile } from "../stores/files.ts";
 import { fileKey } from "../stores/object-keys.ts";
 import { openDatabase } from "../stores/schema.ts";

@@ -1,9 +1,8 @@
 /** Reads claimed slices from the input file: neighbours with one ranged read. Knows nothing of running them. */
-import type { ClaimedSlice } from "../domain/dispatch.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_HANDED_BYTES, MAX_LINE_BYTES } from "../domain/limits.ts";
 import { rawMember } from "../domain/raw-json.ts";
-import { groupNeighbours } from "../domain/slices.ts";
+import { type ClaimedSlice, groupNeighbours } from "../domain/slices.ts";
 
 /** A line that is ready to be sent. */
 export interface ReadyLine {

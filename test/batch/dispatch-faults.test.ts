@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { env } from "cloudflare:workers";
-import type { Dispatch } from "../../src/domain/dispatch.ts";
+import type { Dispatch } from "../../src/domain/conversation.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
 import { holdClockAndQueue, passSeconds, SOME_USAGE, StillBatch, type Work } from "./still-batch.ts";
 

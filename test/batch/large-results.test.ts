@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { expect, test, vi } from "vitest";
 import { type Results, writeResultFiles } from "../../src/batch/finalize.ts";
-import type { StoredChunk } from "../../src/batch/ledger-rows.ts";
+import type { StoredChunk } from "../../src/domain/chunk.ts";
 import { chunkKey, fileKey, FILES_PREFIX } from "../../src/stores/object-keys.ts";
 import { NOON, StillBatch } from "./still-batch.ts";
 

@@ -2,7 +2,7 @@
  * The queue of a simulated night: at least once, in any order, with retries and dead letters as wrangler.toml
  * sets them. While mishaps last it also loses messages, doubles them, and is late.
  */
-import type { Dispatch } from "../../src/domain/dispatch.ts";
+import type { Dispatch } from "../../src/domain/conversation.ts";
 import type { Random } from "./random.ts";
 
 /** As in wrangler.toml. */

@@ -5,7 +5,7 @@
 import { env } from "cloudflare:workers";
 import { createExecutionContext, createMessageBatch, getQueueResult } from "cloudflare:test";
 import { vi } from "vitest";
-import type { Report } from "../../src/domain/dispatch.ts";
+import type { Report } from "../../src/domain/conversation.ts";
 import { consumeQueue } from "../../src/queue/consumer.ts";
 import type { StillBatch } from "../batch/still-batch.ts";
 

@@ -1,14 +1,19 @@
 /**
- * Holds lines back when the upstream answers nothing but "too much", until the coordinator's window has
- * noticed: a whole round of slots without one answer that was fine closes the gate, each time for longer. Pure.
+ * A consumer's own brake. The coordinator hears of answers only by reports, so a consumer holds its lines back by itself
+ * when the upstream answers nothing but "too much": a whole round of slots without one answer that was fine closes the
+ * gate, each time for longer. Pure.
  */
+import { doublingPause } from "./backoff.ts";
 
 const MIN_CLOSED_MS = 500;
 const MAX_CLOSED_MS = 30_000;
 
 export class PressureGate {
+  /** Answers without one that was fine. */
   #inARow = 0;
+  /** How often the gate has closed since an answer was fine. */
   #rounds = 0;
+  /** In ms; in the past when the gate is open. */
   #closedUntil = 0;
 
   isOpen(now: number): boolean {
@@ -31,7 +36,7 @@ export class PressureGate {
     // Lines that were in flight when it closed say nothing new.
     if (this.#inARow < slots || !this.isOpen(now)) return;
     this.#inARow = 0;
-    this.#closedUntil = now + Math.min(MAX_CLOSED_MS, MIN_CLOSED_MS * 2 ** this.#rounds);
+    this.#closedUntil = now + doublingPause(MIN_CLOSED_MS, MAX_CLOSED_MS, this.#rounds);
     this.#rounds += 1;
   }
 }

@@ -1,40 +1,59 @@
-/** The coordinator's tables, one method a statement. Synchronous, as the storage is: what belongs together is one transaction of the caller. */
-import type { Usage } from "../domain/batch.ts";
+/**
+ * Everything that a coordinator stores, one method a statement or value: four tables (storage-schema.sql) and three values
+ * that belong to no row. Synchronous, as the storage is: what belongs together is one transaction of the caller.
+ */
+import type { BatchStatus } from "../domain/batch.ts";
+import type { StoredChunk } from "../domain/chunk.ts";
+import type { StoredDispatch } from "../domain/dispatches.ts";
 import type { SliceState } from "../domain/ledger.ts";
-import schema from "./ledger-schema.sql";
+import type { BatchState, FinalizeTries } from "./state.ts";
+import schema from "./storage-schema.sql";
 import {
-  type BatchState,
   type BatchStateRow,
   type ChunkRow,
   fromBatchStateRow,
   fromChunkRow,
   fromSliceRow,
   type SliceRow,
-  type StoredChunk,
   toBatchStateValues,
   toLineBlob,
   toSliceValues,
-} from "./ledger-rows.ts";
+} from "./storage-rows.ts";
 
-export interface DispatchRow extends Record<string, SqlStorageValue> {
-  readonly token: string;
-  readonly phase: "sent" | "working";
+/** Steps of the coordinator that failed in a row: an object leaves memory after ten seconds of rest, and would count anew. */
+const FAILURES_KEY = "failures";
+/** Counted before the files are begun: an alarm that the platform cuts off says nothing. */
+const FINALIZE_TRIES_KEY = "attempts";
+/** What the object told D1, and heard from it, last. */
+const PUBLISHED_KEY = "published";
+
+/** What D1 was told, and the share that followed from what it answered. */
+export interface Published {
+  /** Null before D1 has anything. */
+  readonly status: BatchStatus | null;
+  /** Null before the first look at the other batches. */
+  readonly shareLines: number | null;
 }
 
-export class LedgerStore {
+interface DispatchRow extends StoredDispatch, Record<string, SqlStorageValue> {
+  readonly token: string;
+  readonly phase: StoredDispatch["phase"];
+}
+
+export class BatchStorage {
   readonly #storage: DurableObjectStorage;
+  /** A transaction has failed: what is in memory may be ahead of the tables, and must not be written. */
   #isStale = false;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
   }
 
-  /** A transaction has failed. */
   get isStale(): boolean {
     return this.#isStale;
   }
 
-  /** One that fails closes the store: it is rolled back here, but not in the memory of whoever made it. */
+  /** One that fails is rolled back here, but not in the memory of whoever made it: the store is stale then. */
   transaction<Value>(work: () => Value): Value {
     try {
       return this.#storage.transactionSync(work);
@@ -92,12 +111,11 @@ export class LedgerStore {
   }
 
   insertChunk(chunk: StoredChunk): void {
-    const usage: Usage | null = chunk.usage;
     this.#sql.exec(
       "INSERT INTO chunks (key, lines, usage) VALUES (?, ?, ?)",
       chunk.key,
       toLineBlob(chunk.lines),
-      usage === null ? null : JSON.stringify(usage),
+      chunk.usage === null ? null : JSON.stringify(chunk.usage),
     );
   }
 
@@ -113,7 +131,7 @@ export class LedgerStore {
     for (const row of this.#sql.exec<ChunkRow>("SELECT key, lines, usage FROM chunks")) yield fromChunkRow(row);
   }
 
-  writeDispatch(dispatch: DispatchRow): void {
+  writeDispatch(dispatch: StoredDispatch): void {
     this.#sql.exec("INSERT OR REPLACE INTO dispatches (token, phase) VALUES (?, ?)", dispatch.token, dispatch.phase);
   }
 
@@ -121,7 +139,31 @@ export class LedgerStore {
     this.#sql.exec("DELETE FROM dispatches WHERE token = ?", token);
   }
 
-  readDispatches(): readonly DispatchRow[] {
+  readDispatches(): readonly StoredDispatch[] {
     return this.#sql.exec<DispatchRow>("SELECT token, phase FROM dispatches").toArray();
+  }
+
+  readFailures(): number {
+    return this.#storage.kv.get<number>(FAILURES_KEY) ?? 0;
+  }
+
+  writeFailures(inARow: number): void {
+    this.#storage.kv.put(FAILURES_KEY, inARow);
+  }
+
+  readFinalizeTries(): FinalizeTries | null {
+    return this.#storage.kv.get<FinalizeTries>(FINALIZE_TRIES_KEY) ?? null;
+  }
+
+  writeFinalizeTries(tries: FinalizeTries): void {
+    this.#storage.kv.put(FINALIZE_TRIES_KEY, tries);
+  }
+
+  readPublished(): Published {
+    return this.#storage.kv.get<Published>(PUBLISHED_KEY) ?? { status: null, shareLines: null };
+  }
+
+  writePublished(published: Published): void {
+    this.#storage.kv.put(PUBLISHED_KEY, published);
   }
 }

@@ -1,8 +1,8 @@
 /** The coordinator's rows, and the doors between them and the domain. No I/O. */
 import type { BatchRecord, Usage } from "../domain/batch.ts";
-import type { FileRecord } from "../domain/file.ts";
-import type { ChunkLine } from "../domain/dispatch.ts";
+import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
 import type { LineState, SliceProgress, SliceState } from "../domain/ledger.ts";
+import { type BatchState, type EarlyEnding, type Ending, finalOf, type FinalState, type Stage } from "./state.ts";
 
 export interface BatchStateRow extends Record<string, SqlStorageValue> {
   readonly record: string;
@@ -28,63 +28,16 @@ export interface ChunkRow extends Record<string, SqlStorageValue> {
   readonly usage: string | null;
 }
 
-/** How a batch ends, once that is decided. */
-export type Ending = "completed" | "cancelled" | "expired" | "failed";
-
-/** What the coordinator knows of its batch beside its lines. */
-export interface BatchState {
-  readonly record: BatchRecord;
-  readonly sealedKey: string | null;
-  /** Null while lines may still be started. */
-  readonly ending: Ending | null;
-  /** After this nothing in flight is waited for. */
-  readonly endsBy: Date | null;
-  /** How it will be for good, once its files are written: from here on it is only published and cleaned up after. */
-  readonly final: FinalState | null;
-}
-
-export interface FinalState {
-  readonly record: BatchRecord;
-  /** Output and error file, as far as there are any. */
-  readonly files: readonly FileRecord[];
-}
-
-/** One line of a stored chunk. `unexecuted` counts neither as completed nor as failed; `void` is nobody's result. */
-export interface StoredLine {
-  readonly line: number;
-  readonly bytes: number;
-  readonly result: StoredResult;
-}
-
-export type StoredResult = ChunkLine["result"] | "unexecuted" | "void";
-
-export interface StoredChunk {
-  readonly key: string;
-  readonly lines: readonly StoredLine[];
-  readonly usage: Usage | null;
-}
-
 const RESULTS: readonly StoredResult[] = ["completed", "failed", "unexecuted", "void"];
 const NUMBERS_PER_LINE = 3;
 
-export function toBatchStateValues(state: BatchState): (string | number | null)[] {
-  return [
-    JSON.stringify(state.record),
-    state.sealedKey,
-    state.ending,
-    state.endsBy?.getTime() ?? null,
-    state.final === null ? null : JSON.stringify(state.final),
-  ];
+export function toBatchStateValues({ record, sealedKey, stage }: BatchState): (string | number | null)[] {
+  return [JSON.stringify(record), sealedKey, ...toStageValues(stage)];
 }
 
 export function fromBatchStateRow(row: BatchStateRow): BatchState {
-  return {
-    record: reviveBatch(JSON.parse(row.record) as BatchRecord),
-    sealedKey: row.sealed_key,
-    ending: row.ending as Ending | null,
-    endsBy: row.ends_by === null ? null : new Date(row.ends_by),
-    final: row.final === null ? null : reviveFinal(JSON.parse(row.final) as FinalState),
-  };
+  const record = reviveBatch(JSON.parse(row.record) as BatchRecord);
+  return { record, sealedKey: row.sealed_key, stage: fromStageColumns(row) };
 }
 
 export function toSliceValues({ slice, progress, token }: SliceState): (string | number | null)[] {
@@ -133,6 +86,21 @@ export function fromChunkRow(row: ChunkRow): StoredChunk {
     });
   }
   return { key: row.key, lines, usage: row.usage === null ? null : (JSON.parse(row.usage) as Usage) };
+}
+
+/** In the order of the columns: `ending`, `ends_by`, `final`. */
+function toStageValues(stage: Stage): (string | number | null)[] {
+  const final = finalOf(stage);
+  if (final !== null) return [final.record.status, null, JSON.stringify(final)];
+  const ending = "ending" in stage ? stage.ending : null;
+  return [ending, stage.kind === "draining" ? stage.until.getTime() : null, null];
+}
+
+function fromStageColumns({ ending, ends_by: endsBy, final }: BatchStateRow): Stage {
+  if (final !== null) return { kind: "ended", final: reviveFinal(JSON.parse(final) as FinalState) };
+  if (ending === null) return { kind: "open" };
+  if (endsBy === null || ending === "completed") return { kind: "finalizing", ending: ending as Ending };
+  return { kind: "draining", ending: ending as EarlyEnding, until: new Date(endsBy) };
 }
 
 function toProgressText(progress: SliceProgress): string {
