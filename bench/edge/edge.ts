@@ -1,6 +1,6 @@
 /**
- * The edge in one process: the project's own coordinator, consumer and upstream client, unchanged, over a queue,
- * objects and alarms that follow a virtual clock. Storage is the caller's: stand-ins, or counted real ones.
+ * The edge in one process: the project's own coordinator, consumer and upstream client, unchanged, on top of a queue,
+ * objects and alarms that follow a virtual clock. The caller brings the storage: in memory, or real and counted.
  */
 import type { BatchCoordinator } from "../../src/batch/coordinator.ts";
 import type { Coordinator } from "../../src/domain/conversation.ts";

@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
 import OpenAI from "openai";
 import { describe, expect, test } from "vitest";
-import { watchProcesses } from "../../bench/processes.ts";
+import { watchProcesses } from "../../bench/rig/processes.ts";
 import { startLocalStack } from "../../scripts/local-stack.ts";
 import { chatLine, createBatch, readResults, waitForBatch } from "./nightshift.ts";
 

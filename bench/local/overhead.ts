@@ -1,15 +1,16 @@
 /**
- * Pure overhead: an upstream that answers at once, and what a user would do instead of a batch: a script that reads
- * the same file and calls the upstream itself, with the official SDK or with plain `fetch`, as many at a time.
+ * What Nightshift itself costs: the upstream answers at once. Compared with what a user would do instead of a batch: a
+ * script that reads the same file and calls the upstream itself, with the official SDK or with plain `fetch`, with the
+ * same number of requests at a time.
  */
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { makeInput } from "./input.ts";
-import { type BenchOptions, type Report, type Table } from "./report.ts";
-import { DEFAULT_WINDOW, type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
-import { median } from "./statistics.ts";
+import { makeInput } from "../rig/input.ts";
+import { type BenchOptions, type Report, type Table } from "../rig/report.ts";
+import { DEFAULT_MAX_IN_FLIGHT, type Rig, runBatch, uploadInput, withRig } from "../rig/rig.ts";
+import { median } from "../rig/statistics.ts";
 
 const LINES = 5000;
 const LINE_BYTES = 600;
@@ -60,7 +61,7 @@ async function runVariant(
     rig.upstream.baseUrl,
     input.path,
     path.join(rig.folder, "output.jsonl"),
-    String(DEFAULT_WINDOW),
+    String(DEFAULT_MAX_IN_FLIGHT),
   ]);
   const { ms, cpuMs } = JSON.parse(stdout) as { readonly ms: number; readonly cpuMs: number };
   return { variant, linesPerSecond: (LINES * 1000) / ms, cpuMsPerLine: cpuMs / LINES };
@@ -81,7 +82,7 @@ function toTable(values: readonly Round[]): Table {
   const rateOf = (variant: Variant) => median(of(variant).map(({ linesPerSecond }) => linesPerSecond));
   const sdkRate = rateOf("script with the openai SDK");
   return {
-    title: `${LINES} lines, an upstream that answers at once, ${DEFAULT_WINDOW} in flight: medians`,
+    title: `${LINES} lines, an upstream that answers at once, ${DEFAULT_MAX_IN_FLIGHT} in flight: medians`,
     head: ["", "lines/s", "of the SDK's", "CPU ms a line"],
     rows: VARIANTS.map((variant) => {
       const cpu = of(variant).flatMap(({ cpuMsPerLine }) => cpuMsPerLine ?? []);

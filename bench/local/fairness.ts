@@ -1,9 +1,9 @@
-/** Whether a small batch that comes later has to stand behind a large one: both on one upstream of 64 slots. */
+/** Whether a small batch that comes later has to wait for a large one: both on one upstream of 64 slots. */
 import { setTimeout as delay } from "node:timers/promises";
 import type OpenAI from "openai";
-import { type BenchOptions, type Report } from "./report.ts";
-import { createBatch, DEFAULT_WINDOW, requireWhole, runBatch, uploadInput, withRig } from "./rig.ts";
-import { median } from "./statistics.ts";
+import { type BenchOptions, type Report } from "../rig/report.ts";
+import { createBatch, DEFAULT_MAX_IN_FLIGHT, requireWhole, runBatch, uploadInput, withRig } from "../rig/rig.ts";
+import { median } from "../rig/statistics.ts";
 
 const LARGE_LINES = 20_000;
 const SMALL_LINES = 10;
@@ -20,7 +20,7 @@ interface Round {
 
 export function measureFairness({ rounds, signal, say }: BenchOptions): Promise<Report> {
   return withRig({ signal }, async (rig) => {
-    await rig.upstream.configure({ latencyMs: LATENCY_MS, slots: DEFAULT_WINDOW });
+    await rig.upstream.configure({ latencyMs: LATENCY_MS, slots: DEFAULT_MAX_IN_FLIGHT });
     const small = await uploadInput(rig, { lines: SMALL_LINES, lineBytes: LINE_BYTES });
     const large = await uploadInput(rig, { lines: LARGE_LINES, lineBytes: LINE_BYTES });
     const timeSmall = async () => {
@@ -55,7 +55,7 @@ export function measureFairness({ rounds, signal, say }: BenchOptions): Promise<
   });
 }
 
-/** A tenth of it is done: its window is as wide as it will be. */
+/** Until a tenth of the lines are done: by then the batch's in-flight limit no longer grows. */
 async function untilUnderWay(client: OpenAI, id: string): Promise<void> {
   for (;;) {
     const { request_counts: counts } = await client.batches.retrieve(id);

@@ -1,4 +1,4 @@
-/** Fills D1's local database, while no stack runs on it, with copies of a batch. */
+/** Fills D1's local database with copies of a batch, while no stack is running on it. */
 import { globSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";

@@ -4,7 +4,7 @@ export function median(values: readonly number[]): number {
   return percentile(values, 50);
 }
 
-/** Linear between neighbours. @throws RangeError without values. */
+/** Interpolates between the two nearest values. @throws RangeError without values. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const position = ((sorted.length - 1) * percent) / 100;

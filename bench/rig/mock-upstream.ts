@@ -1,14 +1,16 @@
 /**
  * An OpenAI-compatible server in a process of its own, told by its parent over IPC how to answer. It does as
- * little as a server can: bodies are counted and dropped, answers are made once. Latency is fixed or long-tailed,
- * slots are limited as a model server's are (what finds none waits), and it accounts for how full they were.
+ * little as a server can: request bodies are read and dropped, and the answer is made once. Latency is fixed or
+ * long-tailed. It has a limited number of slots, as a model server has: a request that finds no free slot waits.
+ * It reports how full its slots were.
  */
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
-import type { MockAnswer, MockOrder, MockSettings, MockStatistics } from "./mock-orders.ts";
+import { drawLogNormal, seedRandom } from "../random.ts";
+import type { MockAnswer, MockOrder, MockSettings, MockStatistics } from "./mock-upstream-messages.ts";
 
 const DEFAULTS: MockSettings = { latencyMs: 0, tailSigma: 0, slots: 0, errorShare: 0, answerBytes: 400, seed: 1 };
-/** No answer takes longer than so many times the median. */
+/** No answer takes longer than this many times the median. */
 const MAX_LATENCY_FACTOR = 60;
 const ERROR = Buffer.from('{"error":{"message":"mock failure","type":"server_error","param":null,"code":null}}');
 
@@ -17,7 +19,7 @@ let answer = makeAnswer(settings.answerBytes);
 let random = seedRandom(settings.seed);
 let waiting: (() => void)[] = [];
 let busySlots = 0;
-/** Milliseconds that so many requests, the index, were there at once. */
+/** At index n: the milliseconds during which n requests were in flight. */
 let msAtInFlight: number[] = [];
 let inFlight = 0;
 let changedAt = 0;
@@ -110,8 +112,12 @@ function finish(response: ServerResponse): void {
 function drawLatencyMs(): number {
   const { latencyMs, tailSigma } = settings;
   if (latencyMs === 0 || tailSigma === 0) return latencyMs;
-  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  return latencyMs * Math.min(MAX_LATENCY_FACTOR, Math.exp(tailSigma * normal));
+  return drawLogNormal(random, {
+    median: latencyMs,
+    sigma: tailSigma,
+    least: 0,
+    most: latencyMs * MAX_LATENCY_FACTOR,
+  });
 }
 
 function readStatistics(): MockStatistics {
@@ -125,17 +131,6 @@ function makeAnswer(bytes: number): Buffer {
   return Buffer.from(
     head + "An answer. ".repeat(bytes).slice(0, Math.max(0, bytes - head.length - tail.length)) + tail,
   );
-}
-
-/** Mulberry32: the same numbers for the same seed. */
-function seedRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 function tell(message: MockAnswer): void {

@@ -1,4 +1,4 @@
-/** What the benchmarks and the mock upstream say to each other over IPC. */
+/** The messages between a benchmark and the process of the mock upstream, over IPC. */
 
 export interface MockSettings {
   /** Of every answer, or their median when there is a tail. */
@@ -7,7 +7,7 @@ export interface MockSettings {
   readonly tailSigma: number;
   /** Requests worked on at once; what comes beyond waits. 0: any number. */
   readonly slots: number;
-  /** Between 0 and 1: so many are answered with a 500. */
+  /** The part of the requests that is answered with a 500, between 0 and 1. */
   readonly errorShare: number;
   readonly answerBytes: number;
   readonly seed: number;
@@ -18,7 +18,7 @@ export interface MockStatistics {
   readonly errors: number;
   /** From the first request to the last answer. */
   readonly ms: number;
-  /** Milliseconds of that during which so many requests, the index, were there at once; holes are zeros. */
+  /** At index n: the milliseconds of that time during which n requests were in flight. A missing value is 0. */
   readonly msAtInFlight: readonly (number | null | undefined)[];
 }
 

@@ -1,11 +1,14 @@
-/** Reads beside 100,000 batches of one tenant and as many of others: one batch, the first page, a deep one, all pages. */
+/**
+ * Reads of one batch and of pages of the list, at the start, in the middle and at the end, with 100,000 batches of one
+ * tenant and as many of another in D1.
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type BenchOptions, type Report } from "./report.ts";
-import { type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
-import { copyBatch } from "./seed-batches.ts";
-import { percentile } from "./statistics.ts";
+import { type BenchOptions, type Report } from "../rig/report.ts";
+import { type Rig, runBatch, uploadInput, withRig } from "../rig/rig.ts";
+import { copyBatch } from "../rig/seed-batches.ts";
+import { percentile } from "../rig/statistics.ts";
 
 const BATCHES = 100_000;
 const REQUESTS_PER_ROUND = 200;

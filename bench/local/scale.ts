@@ -1,15 +1,18 @@
-/** Whether cost grows with size or company: batches of 1,000 to 200,000 lines, and 1 to 50 batches at once. */
-import { type IsolateWatch, watchIsolate } from "./isolate-memory.ts";
-import { type BenchOptions, type Report, type Table, toMebibytes } from "./report.ts";
-import { createBatch, requireWhole, type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
-import { mean, median } from "./statistics.ts";
+/**
+ * Whether the time and CPU of a line grow with the size of its batch (1,000 to 200,000 lines), or with the number of
+ * batches at once (1 to 50).
+ */
+import { type IsolateWatch, watchIsolate } from "../rig/isolate-memory.ts";
+import { type BenchOptions, type Report, type Table, toMebibytes } from "../rig/report.ts";
+import { createBatch, requireWhole, type Rig, runBatch, uploadInput, withRig } from "../rig/rig.ts";
+import { mean, median } from "../rig/statistics.ts";
 
 const SIZES = [1000, 5000, 20_000, 50_000, 200_000];
-const COMPANIES = [1, 10, 50];
-/** Shared out among the batches of a company. */
-const COMPANY_LINES = 50_000;
+const BATCHES_AT_ONCE = [1, 10, 50];
+/** Of all batches at once together. */
+const CONCURRENT_LINES = 50_000;
 const LINE_BYTES = 400;
-const COMPANY_LATENCY_MS = 50;
+const CONCURRENT_LATENCY_MS = 50;
 
 interface SizeRun {
   readonly lines: number;
@@ -22,7 +25,7 @@ interface SizeRun {
   readonly runtimeGrowthBytes: number | null;
 }
 
-interface CompanyRun {
+interface ConcurrentRun {
   readonly batches: number;
   readonly linesPerSecond: number;
   readonly slowestOverMean: number;
@@ -33,7 +36,7 @@ export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Rep
   const variables = { MAX_LINES_PER_BATCH: String(Math.max(...SIZES)) };
   return withRig({ signal, variables }, async (rig) => {
     const sizes: SizeRun[] = [];
-    const companies: CompanyRun[] = [];
+    const concurrent: ConcurrentRun[] = [];
     const isolate = await watchIsolate(rig.inspectorPort);
     await runSize(rig, isolate, 1000);
     for (let round = 1; round <= rounds; round += 1) {
@@ -43,14 +46,14 @@ export function measureScale({ rounds, signal, say }: BenchOptions): Promise<Rep
         const cpu = run.cpuMsPerLine?.toFixed(2) ?? "unknown";
         say(`round ${round}, ${lines} lines: ${run.msPerLine.toFixed(2)} ms a line, CPU ${cpu} ms`);
       }
-      for (const batches of COMPANIES) {
-        const run = await runCompany(rig, batches);
-        companies.push(run);
+      for (const batches of BATCHES_AT_ONCE) {
+        const run = await runConcurrent(rig, batches);
+        concurrent.push(run);
         say(`round ${round}, ${batches} batches: ${Math.round(run.linesPerSecond)} lines/s`);
       }
     }
     isolate.stop();
-    return { tables: [toSizeTable(sizes), toCompanyTable(companies)], values: { sizes, companies } };
+    return { tables: [toSizeTable(sizes), toConcurrentTable(concurrent)], values: { sizes, concurrent } };
   });
 }
 
@@ -74,9 +77,9 @@ async function runSize(rig: Rig, isolate: IsolateWatch, lines: number): Promise<
   };
 }
 
-async function runCompany(rig: Rig, batches: number): Promise<CompanyRun> {
-  await rig.upstream.configure({ latencyMs: COMPANY_LATENCY_MS });
-  const fileId = await uploadInput(rig, { lines: COMPANY_LINES / batches, lineBytes: LINE_BYTES });
+async function runConcurrent(rig: Rig, batches: number): Promise<ConcurrentRun> {
+  await rig.upstream.configure({ latencyMs: CONCURRENT_LATENCY_MS });
+  const fileId = await uploadInput(rig, { lines: CONCURRENT_LINES / batches, lineBytes: LINE_BYTES });
   const startedAt = performance.now();
   const ended = await Promise.all(
     Array.from({ length: batches }, async () => {
@@ -90,9 +93,9 @@ async function runCompany(rig: Rig, batches: number): Promise<CompanyRun> {
   const exchanges = ended.reduce((sum, { id }) => sum + rig.log.sumOfDispatches(id, "exchanges"), 0);
   return {
     batches,
-    linesPerSecond: COMPANY_LINES / slowest,
+    linesPerSecond: CONCURRENT_LINES / slowest,
     slowestOverMean: slowest / mean(ended.map(({ seconds }) => seconds)),
-    exchangesPerThousandLines: (exchanges * 1000) / COMPANY_LINES,
+    exchangesPerThousandLines: (exchanges * 1000) / CONCURRENT_LINES,
   };
 }
 
@@ -128,17 +131,17 @@ function toSizeTable(runs: readonly SizeRun[]): Table {
   };
 }
 
-function toCompanyTable(runs: readonly CompanyRun[]): Table {
+function toConcurrentTable(runs: readonly ConcurrentRun[]): Table {
   return {
-    title: `${COMPANY_LINES.toLocaleString("en-US")} lines in all, ${COMPANY_LATENCY_MS} ms, 64 in flight for all batches together: medians`,
+    title: `${CONCURRENT_LINES.toLocaleString("en-US")} lines in all, ${CONCURRENT_LATENCY_MS} ms, 64 in flight for all batches together: medians`,
     head: ["batches at once", "lines/s, all together", "slowest / mean time", "exchanges per 1,000 lines"],
-    rows: COMPANIES.map((batches) => {
-      const ofCompany = runs.filter((run) => run.batches === batches);
+    rows: BATCHES_AT_ONCE.map((batches) => {
+      const sameCount = runs.filter((run) => run.batches === batches);
       return [
         `${batches}`,
-        median(ofCompany.map((run) => run.linesPerSecond)),
-        median(ofCompany.map((run) => run.slowestOverMean)),
-        median(ofCompany.map((run) => run.exchangesPerThousandLines)),
+        median(sameCount.map((run) => run.linesPerSecond)),
+        median(sameCount.map((run) => run.slowestOverMean)),
+        median(sameCount.map((run) => run.exchangesPerThousandLines)),
       ];
     }),
   };

@@ -1,8 +1,8 @@
-/** Starts the mock upstream in its own process, and reads its account of how full its slots were. */
+/** Starts the mock upstream in its own process, tells it what to do, and reads how full its slots were. */
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
-import type { MockAnswer, MockOrder, MockSettings, MockStatistics } from "./mock-orders.ts";
+import type { MockAnswer, MockOrder, MockSettings, MockStatistics } from "./mock-upstream-messages.ts";
 
 export interface Upstream {
   /** Ends in `/v1`. */
@@ -50,7 +50,7 @@ export function meanInFlight({ msAtInFlight, ms }: MockStatistics): number {
   return msAtInFlight.reduce<number>((sum, atMs, inFlight) => sum + (atMs ?? 0) * inFlight, 0) / ms;
 }
 
-/** The share of that time during which at least so many were in flight. */
+/** The part of that time, between 0 and 1, during which at least `inFlight` requests were in flight. */
 export function shareAtLeast({ msAtInFlight, ms }: MockStatistics, inFlight: number): number {
   return msAtInFlight.reduce<number>((sum, atMs, at) => (at >= inFlight ? sum + (atMs ?? 0) : sum), 0) / ms;
 }

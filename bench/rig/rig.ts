@@ -1,12 +1,12 @@
-/** What every benchmark stands on: the real local stack with the mock upstream beside it, and the official SDK. */
+/** What the benchmarks in bench/local run on: the real local stack, the mock upstream beside it, and the official SDK. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import OpenAI, { toFile } from "openai";
-import { startLocalStack } from "../scripts/local-stack.ts";
+import { startLocalStack } from "../../scripts/local-stack.ts";
 import { type InputShape, makeInput } from "./input.ts";
 import { type ProcessWatch, watchProcesses } from "./processes.ts";
-import { startUpstream, type Upstream } from "./upstream.ts";
+import { startUpstream, type Upstream } from "./mock-upstream-control.ts";
 import { WorkerLog } from "./worker-log.ts";
 
 export interface Rig {
@@ -17,7 +17,7 @@ export interface Rig {
   readonly upstream: Upstream;
   readonly log: WorkerLog;
   readonly processes: ProcessWatch;
-  /** For input and result files; it goes with the rig. */
+  /** For input and result files; it is removed when the rig stops. */
   readonly folder: string;
   readonly stop: () => Promise<void>;
 }
@@ -34,18 +34,18 @@ export interface BatchRun {
   readonly ms: number;
 }
 
-/** The mock upstream under several names, `mock-64` and so on, by how many lines it may have in flight. */
-const WINDOWS = [64, 96];
-export const DEFAULT_WINDOW = 64;
+/** The stack knows the mock upstream under one name for each of these: `mock-64`, `mock-96`. */
+const MAX_IN_FLIGHT_SETTINGS = [64, 96];
+export const DEFAULT_MAX_IN_FLIGHT = 64;
 
 async function startRig({ variables = {}, storage, signal }: RigOptions): Promise<Rig> {
   const folder = mkdtempSync(path.join(tmpdir(), "nightshift-bench-"));
   const upstream = await startUpstream();
   const log = new WorkerLog();
   const upstreams = Object.fromEntries(
-    WINDOWS.map((window) => [
-      upstreamNameOf(window),
-      { kind: "http", base_url: upstream.baseUrl, max_in_flight: window },
+    MAX_IN_FLIGHT_SETTINGS.map((maxInFlight) => [
+      upstreamNameOf(maxInFlight),
+      { kind: "http", base_url: upstream.baseUrl, max_in_flight: maxInFlight },
     ]),
   );
   async function stopUpstream(): Promise<void> {
@@ -56,7 +56,7 @@ async function startRig({ variables = {}, storage, signal }: RigOptions): Promis
     const stack = await startLocalStack({
       variables: {
         UPSTREAMS: JSON.stringify(upstreams),
-        DEFAULT_UPSTREAM: upstreamNameOf(DEFAULT_WINDOW),
+        DEFAULT_UPSTREAM: upstreamNameOf(DEFAULT_MAX_IN_FLIGHT),
         ...variables,
       },
       ...(storage === undefined ? {} : { storage }),
@@ -106,17 +106,21 @@ export async function uploadInput({ client }: Rig, shape: InputShape): Promise<s
 }
 
 /** @throws Error when the batch does not complete with every line. */
-export async function runBatch(rig: Rig, inputFileId: string, window = DEFAULT_WINDOW): Promise<BatchRun> {
+export async function runBatch(rig: Rig, inputFileId: string, maxInFlight = DEFAULT_MAX_IN_FLIGHT): Promise<BatchRun> {
   const startedAt = performance.now();
-  const { id } = await createBatch(rig.client, inputFileId, window);
+  const { id } = await createBatch(rig.client, inputFileId, maxInFlight);
   const { at } = await rig.log.untilFinal(id);
   return { batch: await requireWhole(rig.client, id), ms: at - startedAt };
 }
 
-export function createBatch(client: OpenAI, inputFileId: string, window = DEFAULT_WINDOW): Promise<OpenAI.Batch> {
+export function createBatch(
+  client: OpenAI,
+  inputFileId: string,
+  maxInFlight = DEFAULT_MAX_IN_FLIGHT,
+): Promise<OpenAI.Batch> {
   return client.batches.create(
     { input_file_id: inputFileId, endpoint: "/v1/chat/completions", completion_window: "24h" },
-    { headers: { "x-portkey-provider": upstreamNameOf(window) } },
+    { headers: { "x-portkey-provider": upstreamNameOf(maxInFlight) } },
   );
 }
 
@@ -128,6 +132,6 @@ export async function requireWhole(client: OpenAI, batchId: string): Promise<Ope
   throw new Error(`${batch.id} ended as ${batch.status}: ${JSON.stringify(batch.request_counts)}`);
 }
 
-function upstreamNameOf(window: number): string {
-  return `mock-${window}`;
+function upstreamNameOf(maxInFlight: number): string {
+  return `mock-${maxInFlight}`;
 }

@@ -1,8 +1,8 @@
 /** How long a small batch takes from create to `completed`, when the upstream answers at once, as a client sees it. */
 import { setTimeout as delay } from "node:timers/promises";
-import { type BenchOptions, type Report } from "./report.ts";
-import { createBatch, type Rig, uploadInput, withRig } from "./rig.ts";
-import { percentile } from "./statistics.ts";
+import { type BenchOptions, type Report } from "../rig/report.ts";
+import { createBatch, type Rig, uploadInput, withRig } from "../rig/rig.ts";
+import { percentile } from "../rig/statistics.ts";
 
 const SIZES = [1, 10];
 const LINE_BYTES = 600;

@@ -1,4 +1,4 @@
-/** Input files of any size: varied chat requests whose lines all have the same length, give or take an escape. */
+/** Input files of any size: varied chat requests. All lines have the same length, or a few bytes less. */
 
 export interface InputShape {
   readonly lines: number;

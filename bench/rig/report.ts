@@ -1,5 +1,5 @@
 /** What a benchmark has found, and how it is printed: tables that can stand in a document as they are. */
-import { markdownTable } from "markdown-table";
+import { formatTable } from "../table.ts";
 
 export interface Table {
   readonly title: string;
@@ -22,11 +22,11 @@ export interface BenchOptions {
 }
 
 export function renderTable({ title, head, rows }: Table): string {
-  const cells = [head, ...rows].map((row) => row.map((cell) => (typeof cell === "number" ? formatNumber(cell) : cell)));
-  return `${title}\n\n${markdownTable(cells, { align: head.map((_, index) => (index === 0 ? "l" : "r")) })}\n`;
+  const cells = rows.map((row) => row.map((cell) => (typeof cell === "number" ? formatNumber(cell) : cell)));
+  return `${title}\n\n${formatTable(head, cells)}\n`;
 }
 
-/** Three figures are enough, thousands apart. */
+/** Three significant figures, with commas between thousands. */
 function formatNumber(value: number): string {
   const digits =
     Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 2 - Math.floor(Math.log10(Math.abs(value) || 1));

@@ -9,16 +9,16 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { customIdOf, makeInput } from "./input.ts";
-import { type IsolateWatch, watchIsolate } from "./isolate-memory.ts";
-import { type BenchOptions, type Report, type Table, toMebibytes } from "./report.ts";
-import { createBatch, requireWhole, type Rig, withRig } from "./rig.ts";
-import { median } from "./statistics.ts";
+import { customIdOf, makeInput } from "../rig/input.ts";
+import { type IsolateWatch, watchIsolate } from "../rig/isolate-memory.ts";
+import { type BenchOptions, type Report, type Table, toMebibytes } from "../rig/report.ts";
+import { createBatch, requireWhole, type Rig, withRig } from "../rig/rig.ts";
+import { median } from "../rig/statistics.ts";
 
 type NodeStream = Parameters<typeof Readable.fromWeb>[0];
 
 const LINES = 50_000;
-/** Together as close to 200 MiB as lines of one length get. */
+/** All lines together are as close to 200 MiB as equal lines can be. */
 const LINE_BYTES = 4194;
 const ANSWER_BYTES = 4096;
 

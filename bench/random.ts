@@ -1,9 +1,9 @@
-/** Chance that repeats itself: the same seed, the same numbers. */
+/** Random numbers that repeat: the same seed gives the same numbers. */
 
-export type Dice = () => number;
+export type Random = () => number;
 
 /** Uniform in [0, 1) (mulberry32). */
-export function makeDice(seed: number): Dice {
+export function seedRandom(seed: number): Random {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -15,14 +15,14 @@ export function makeDice(seed: number): Dice {
 
 export interface LogNormal {
   readonly median: number;
-  /** Of the logarithm. 0: always the median. */
+  /** Standard deviation of the logarithm. 0: always the median. */
   readonly sigma: number;
   readonly least: number;
   readonly most: number;
 }
 
-/** Cut off at `least` and `most`, not drawn again. */
-export function drawLogNormal(dice: Dice, { median, sigma, least, most }: LogNormal): number {
-  const normal = Math.sqrt(-2 * Math.log(1 - dice())) * Math.cos(2 * Math.PI * dice());
+/** A value beyond `least` or `most` becomes `least` or `most`; it is not drawn again. */
+export function drawLogNormal(random: Random, { median, sigma, least, most }: LogNormal): number {
+  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   return Math.min(most, Math.max(least, median * Math.exp(sigma * normal)));
 }

@@ -5,7 +5,7 @@
 const SAMPLE_EVERY_MS = 100;
 
 export interface IsolateWatch {
-  /** Heap and the bytes of its buffers at most since the last call; null when nothing was heard. */
+  /** The most heap and buffer bytes since the last call; null when the inspector gave no value. */
   readonly takePeakBytes: () => number | null;
   readonly stop: () => void;
 }
@@ -17,7 +17,7 @@ interface HeapUsage {
 }
 
 export async function watchIsolate(inspectorPort: number): Promise<IsolateWatch> {
-  // Wrangler's inspector answers nobody who does not say where he comes from. Node's WebSocket takes headers.
+  // Wrangler's inspector refuses a connection without an Origin header. Node's WebSocket takes headers.
   const options = { headers: { origin: "http://localhost" } } as unknown as string[];
   const socket = new WebSocket(`ws://127.0.0.1:${inspectorPort}/ws`, options);
   let peak: number | null = null;

@@ -7,9 +7,9 @@ const PAGE_BYTES = 4096;
 const TICK_MS = 10;
 
 export interface ProcessWatch {
-  /** Resident at the moment. */
+  /** Resident memory now. */
   readonly bytes: () => number | null;
-  /** Resident at most since the last call. */
+  /** The most resident memory since the last call. */
   readonly takePeakBytes: () => number | null;
   /** CPU time since their start. */
   readonly cpuMs: () => number | null;

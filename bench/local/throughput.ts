@@ -1,8 +1,8 @@
 /** Throughput against the ideal: an upstream with 64 slots of 100 ms each can answer 640 lines a second, and no more. */
-import { type BenchOptions, formatPercent, type Report, type Table } from "./report.ts";
-import { type Rig, runBatch, uploadInput, withRig } from "./rig.ts";
-import { median } from "./statistics.ts";
-import { meanInFlight, mostInFlight, shareAtLeast } from "./upstream.ts";
+import { type BenchOptions, formatPercent, type Report, type Table } from "../rig/report.ts";
+import { type Rig, runBatch, uploadInput, withRig } from "../rig/rig.ts";
+import { median } from "../rig/statistics.ts";
+import { meanInFlight, mostInFlight, shareAtLeast } from "../rig/mock-upstream-control.ts";
 
 const LINES = 5000;
 const LINE_BYTES = 600;
@@ -10,14 +10,19 @@ const SLOTS = 64;
 const LATENCY_MS = 100;
 
 /**
- * `max_in_flight` as the upstream has slots, and half as much again: what is on its way then waits where the slots are.
+ * `max_in_flight` equal to the upstream's slots, and 1.5 times that: some requests then wait at the upstream for a slot.
  * The tail is log-normal: its mean is exp(sigma² / 2) of the median.
  */
 const VARIANTS = [
-  { name: "fixed 100 ms, max_in_flight 64", window: 64, tailSigma: 0, errorShare: 0 },
-  { name: "fixed 100 ms, max_in_flight 96", window: 96, tailSigma: 0, errorShare: 0 },
-  { name: "median 100 ms, long tail, max_in_flight 96", window: 96, tailSigma: 0.5, errorShare: 0 },
-  { name: "fixed 100 ms, one answer in fifty a 500, max_in_flight 96", window: 96, tailSigma: 0, errorShare: 0.02 },
+  { name: "fixed 100 ms, max_in_flight 64", maxInFlight: 64, tailSigma: 0, errorShare: 0 },
+  { name: "fixed 100 ms, max_in_flight 96", maxInFlight: 96, tailSigma: 0, errorShare: 0 },
+  { name: "median 100 ms, long tail, max_in_flight 96", maxInFlight: 96, tailSigma: 0.5, errorShare: 0 },
+  {
+    name: "fixed 100 ms, one answer in fifty a 500, max_in_flight 96",
+    maxInFlight: 96,
+    tailSigma: 0,
+    errorShare: 0.02,
+  },
 ] as const;
 
 type Variant = (typeof VARIANTS)[number];
@@ -30,9 +35,9 @@ interface Round {
   readonly shareOfIdealAtUpstream: number;
   readonly meanInFlight: number;
   readonly mostInFlight: number;
-  /** Of that time, with at least as many requests there as slots. */
+  /** The part of that time with at least as many requests in flight as there are slots. */
   readonly shareFull: number;
-  /** The same, with one slot in sixteen empty. */
+  /** The same, with up to one slot in sixteen empty. */
   readonly shareNearlyFull: number;
 }
 
@@ -59,7 +64,7 @@ async function runRound(rig: Rig, variant: Variant, inputFileId: string): Promis
     tailSigma: variant.tailSigma,
     errorShare: variant.errorShare,
   });
-  const { ms } = await runBatch(rig, inputFileId, variant.window);
+  const { ms } = await runBatch(rig, inputFileId, variant.maxInFlight);
   const statistics = await rig.upstream.report();
   const linesPerSecond = (LINES * 1000) / ms;
   const answersPerSecond = (SLOTS * 1000) / (LATENCY_MS * Math.exp(variant.tailSigma ** 2 / 2));
