@@ -1,12 +1,9 @@
 /** The end of a batch: clients see its final state, then everything it no longer needs is removed. Repeatable. */
-import { chunkPrefix } from "../stores/object-keys.ts";
 import { saveFinalBatch, isInputHeld } from "../stores/batches.ts";
+import { deleteChunks } from "../stores/chunks.ts";
 import { isFileHidden, removeFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
 import type { FinalState } from "./ledger-rows.ts";
-
-/** R2 lists and deletes 1,000 keys a call. */
-const KEYS_PER_CALL = 1000;
 
 /** The files' rows and the final status appear together. */
 export async function publishFinal(env: Env, { record, files }: FinalState): Promise<void> {
@@ -20,13 +17,5 @@ export async function removeLeftovers(env: Env, { record }: FinalState): Promise
   const fileId = record.inputFileId;
   if ((await isFileHidden(db, fileId)) && !(await isInputHeld(db, fileId, record.id))) {
     await removeFile(db, env.BUCKET, fileId);
-  }
-}
-
-async function deleteChunks(bucket: R2Bucket, batchId: string): Promise<void> {
-  for (;;) {
-    const { objects, truncated } = await bucket.list({ prefix: chunkPrefix(batchId), limit: KEYS_PER_CALL });
-    if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));
-    if (!truncated) return;
   }
 }

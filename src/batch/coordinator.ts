@@ -7,19 +7,20 @@
  * crash, restart or lost message strands the batch.
  */
 import { DurableObject } from "cloudflare:workers";
-import { type BatchRecord, isFinal, type LineProblem, move } from "../domain/batch.ts";
+import { type BatchRecord, isFinal, move } from "../domain/batch.ts";
 import type { CancelReply, Coordinator, StartOrder, StartReply } from "../domain/coordinator.ts";
 import type { ClaimReply, Dispatch, ReportReply, Report } from "../domain/dispatch.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
+import { LOST_STATE, lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
 import type { MissingReason } from "../protocol/result-line.ts";
 import { saveFinalBatch, findBatch, saveBatch } from "../stores/batches.ts";
+import { findLostChunks } from "../stores/chunks.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { publishFinal, removeLeftovers } from "./conclude.ts";
 import { writeResultFiles } from "./finalize.ts";
 import type { Ending, FinalState, StoredChunk } from "./ledger-rows.ts";
 import { LedgerStore } from "./ledger-store.ts";
 import { LiveBatch } from "./live-batch.ts";
-import { findLostChunks } from "./lost-chunks.ts";
 import { writeMissingResults } from "./missing-results.ts";
 import { Publisher } from "./publisher.ts";
 import { validateInput } from "./validate.ts";
@@ -51,13 +52,6 @@ interface Attempts {
   readonly since: number;
   readonly tries: number;
 }
-
-const UNWRITTEN: LineProblem = {
-  code: "server_error",
-  message: "The result files could not be written for 24 hours.",
-  param: null,
-  line: null,
-};
 
 const UNEXECUTED_REASONS = {
   cancelled: "batch_cancelled",
@@ -163,8 +157,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const known = await findBatch(db, copy.tenant, copy.id);
     if (known === null || isFinal(known.status)) return;
     // `start` was cut off between D1 and its answer, or D1 was set back to an older state. The copy must not stay.
-    const errors = [{ code: "server_error", message: "The state of this batch was lost.", param: null, line: null }];
-    const record = move({ ...known, status: "validating", errors }, "failed", new Date());
+    const record = move({ ...known, status: "validating", errors: [LOST_STATE] }, "failed", new Date());
     await saveFinalBatch(db, record, []);
     logStatus(record);
   }
@@ -237,7 +230,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       const { record } = live;
       logEvent("results_given_up", { batch: record.id, tries });
       const status = ending === "completed" ? "failed" : ending;
-      return live.recordFinal({ record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] });
+      return live.recordFinal({
+        record: { ...move(record, status, new Date()), errors: [UNWRITTEN_RESULTS] },
+        files: [],
+      });
     }
     this.ctx.storage.kv.put(ATTEMPTS_KEY, { since, tries: tries + 1 });
     live.recordFinal(await this.#writeResults(live, ending, tries > 0));
@@ -333,11 +329,6 @@ function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Da
 /** A chunk holds error lines of lines that never ran, or results. */
 function isUnexecuted({ lines }: StoredChunk): boolean {
   return lines.some(({ result }) => result === "unexecuted");
-}
-
-function lostInput({ inputFileId }: BatchRecord): LineProblem {
-  const message = `The bytes of file ${inputFileId} are no longer available.`;
-  return { code: "invalid_request", message, param: "file_id", line: null };
 }
 
 function logStatus(batch: BatchRecord, more: LogFields = {}): void {

@@ -11,7 +11,6 @@ import { describeLines } from "../domain/line-ranges.ts";
 import { noAnswer } from "../domain/outcome.ts";
 import { decideRetry, isPressure } from "../domain/retry-policy.ts";
 import { logFailure } from "../log.ts";
-import { fileKey } from "../stores/object-keys.ts";
 import { sendLine } from "../upstream/send.ts";
 import { PressureGate } from "./pressure-gate.ts";
 import { Reporter } from "./reporter.ts";
@@ -188,7 +187,7 @@ export class DispatchRun {
     for (const { lines } of slices) for (const { line } of lines) this.#lines.add(line);
     this.#reporter.finished.expect(slices);
     try {
-      const lines = await readSliceLines(this.#order.bucket, fileKey(this.#batch.inputFileId), slices);
+      const lines = await readSliceLines(this.#order.bucket, this.#batch.inputFileId, slices);
       if (lines !== null) {
         this.#ready.push(...lines);
         return;

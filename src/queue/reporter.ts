@@ -4,6 +4,7 @@
  */
 import type { GivenBackLine, ReportReply, Report } from "../domain/dispatch.ts";
 import { logFailure } from "../log.ts";
+import { putChunk } from "../stores/chunks.ts";
 import { chunkKey } from "../stores/object-keys.ts";
 import { FinishedLines, type MadeChunk, type Scope } from "./finished-lines.ts";
 
@@ -138,7 +139,7 @@ export class Reporter {
     }
     if (this.#chunk === null || this.#isChunkStored) return true;
     try {
-      await bucket.put(this.#chunk.key, this.#chunk.bytes);
+      await putChunk(bucket, this.#chunk.key, this.#chunk.bytes);
       this.#isChunkStored = true;
       return true;
     } catch (error) {
