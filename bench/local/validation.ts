@@ -2,8 +2,8 @@
  * How fast the validation itself is: the project's own code over the bytes of a large file, in Node, without
  * storage. What the size benchmark needs beyond this goes into reading the object.
  */
-import { ENDPOINTS } from "../../src/domain/endpoints.ts";
-import { InputCheck } from "../../src/domain/input-check.ts";
+import { ENDPOINTS } from "../../src/protocol/endpoints.ts";
+import { InputCheck } from "../../src/protocol/input-check.ts";
 import { LineSplitter } from "../../src/domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../../src/domain/limits.ts";
 import { makeInput } from "../rig/input.ts";

@@ -18,6 +18,7 @@ import type {
   StartReply,
 } from "../domain/conversation.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
+import { LOST_STATE } from "../protocol/batch-problems.ts";
 import { findBatch, saveBatch, saveFinalBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { BatchCopy } from "./copy.ts";
@@ -135,8 +136,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const known = await findBatch(db, copy.tenant, copy.id);
     if (known === null || isFinal(known.status)) return;
     // `start` was cut off between D1 and its answer, or D1 was set back to an older state. The copy must not stay.
-    const errors = [{ code: "server_error", message: "The state of this batch was lost.", param: null, line: null }];
-    const record = move({ ...known, status: "validating", errors }, "failed", new Date());
+    const record = move({ ...known, status: "validating", errors: [LOST_STATE] }, "failed", new Date());
     await saveFinalBatch(db, record, []);
     logStatus(record);
   }

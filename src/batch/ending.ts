@@ -3,17 +3,17 @@
  * files are written, D1 shows them together with the final status, and what is no longer needed is removed. Every step can
  * be repeated, and is, when it was cut off. The stages are drawn in state.ts.
  */
-import { type BatchRecord, type LineProblem, move } from "../domain/batch.ts";
+import { type BatchRecord, move } from "../domain/batch.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
 import { logEvent } from "../log.ts";
+import { lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
 import type { MissingReason } from "../protocol/result-line.ts";
 import { isInputHeld, saveFinalBatch } from "../stores/batches.ts";
+import { deleteChunks, findLostChunks } from "../stores/chunks.ts";
 import { isFileHidden, removeFile } from "../stores/files.ts";
-import { chunkPrefix } from "../stores/object-keys.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { writeResultFiles } from "./finalize.ts";
 import type { LiveBatch } from "./live-batch.ts";
-import { findLostChunks } from "./lost-chunks.ts";
 import { writeMissingResults } from "./missing-results.ts";
 import type { EarlyEnding, Ending, FinalState } from "./state.ts";
 import type { BatchStorage } from "./storage.ts";
@@ -21,16 +21,6 @@ import type { BatchStorage } from "./storage.ts";
 /** After this time, and at least this many tries, the batch ends without its files. */
 const FINALIZE_PATIENCE_MS = 86_400_000;
 const MIN_FINALIZE_TRIES = 10;
-
-/** R2 lists and deletes 1,000 keys a call. */
-const KEYS_PER_CALL = 1000;
-
-const UNWRITTEN: LineProblem = {
-  code: "server_error",
-  message: "The result files could not be written for 24 hours.",
-  param: null,
-  line: null,
-};
 
 const UNEXECUTED_REASONS: Readonly<Record<EarlyEnding, MissingReason>> = {
   cancelled: "batch_cancelled",
@@ -106,7 +96,7 @@ async function writeResults(env: Env, live: LiveBatch, ending: Ending): Promise<
 
 function withoutResults(record: BatchRecord, ending: Ending): FinalState {
   const status = ending === "completed" ? "failed" : ending;
-  return { record: { ...move(record, status, new Date()), errors: [UNWRITTEN] }, files: [] };
+  return { record: { ...move(record, status, new Date()), errors: [UNWRITTEN_RESULTS] }, files: [] };
 }
 
 /** When the result files count as created. Their ids follow from it: it must be the same whenever the step is repeated. */
@@ -118,17 +108,4 @@ function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Da
 /** A chunk holds error lines of lines that never ran, or results, never both. */
 function isUnexecuted({ lines }: StoredChunk): boolean {
   return lines.some(({ result }) => result === "unexecuted");
-}
-
-function lostInput({ inputFileId }: BatchRecord): LineProblem {
-  const message = `The bytes of file ${inputFileId} are no longer available.`;
-  return { code: "invalid_request", message, param: "file_id", line: null };
-}
-
-async function deleteChunks(bucket: R2Bucket, batchId: string): Promise<void> {
-  for (;;) {
-    const { objects, truncated } = await bucket.list({ prefix: chunkPrefix(batchId), limit: KEYS_PER_CALL });
-    if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key));
-    if (!truncated) return;
-  }
 }

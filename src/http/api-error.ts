@@ -2,6 +2,7 @@
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Result } from "../domain/result.ts";
 import type { Refusal } from "../protocol/refusal.ts";
+import { plainRefusal } from "../protocol/request-problems.ts";
 
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -17,22 +18,14 @@ export class ApiError extends Error {
   }
 }
 
-/** For most of OpenAI's refusals, which have neither code nor param. */
+/** With a sentence of our own, where OpenAI's words do not reach. */
 export function plainError(status: ContentfulStatusCode, message: string): ApiError {
-  return new ApiError(status, { code: null, message, param: null });
+  return new ApiError(status, plainRefusal(message));
 }
 
 /** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
-export function conflict(message: string): ApiError {
-  return new ApiError(409, { code: null, message, param: null }, { "x-should-retry": "false" });
-}
-
-export function noSuchFile(id: string): ApiError {
-  return new ApiError(404, { code: null, message: `No such File object: ${id}`, param: "id" });
-}
-
-export function noSuchBatch(id: string): ApiError {
-  return plainError(404, `No batch found with id '${id}'.`);
+export function conflict(refusal: Refusal): ApiError {
+  return new ApiError(409, refusal, { "x-should-retry": "false" });
 }
 
 /** @throws ApiError 400 for a refusal. */

@@ -4,25 +4,19 @@
  */
 import { createMiddleware } from "hono/factory";
 import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+import { NO_KEY, WRONG_KEY } from "../protocol/request-problems.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { ApiError } from "./api-error.ts";
-import type { AppEnv } from "./app-env.ts";
-
-export interface Caller {
-  readonly tenant: string;
-  /** The bearer token, when it is the upstream's key and goes there in place of the configured one. */
-  readonly guestKey: string | null;
-}
-
-/** The header that names an upstream, as Portkey's gateway calls it. */
-export const UPSTREAM_HEADER = "x-portkey-provider";
+import type { CallerEnv } from "./app-env.ts";
+import { type Caller, UPSTREAM_HEADER } from "./caller.ts";
 
 const ADMIN_TENANT = "org-default";
 
 const encoder = new TextEncoder();
 
 /** Lets only known callers pass, and opens the database for them. */
-export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
+export const authenticate = createMiddleware<CallerEnv>(async (c, next) => {
   const settings = settingsOf(c.env);
   c.set("settings", settings);
   c.set("caller", await identifyCaller(c.req.raw.headers, settings));
@@ -33,18 +27,10 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
 /** @throws ApiError 401 */
 async function identifyCaller(headers: Headers, settings: Settings): Promise<Caller> {
   const token = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
-  if (token === undefined) {
-    throw unauthorized({
-      code: null,
-      message:
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-    });
-  }
+  if (token === undefined) throw unauthorized(NO_KEY);
   if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, guestKey: null };
   const upstream = findPassThrough(headers, settings);
-  if (upstream === null || settings.encryptionKey === null) {
-    throw unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
-  }
+  if (upstream === null || settings.encryptionKey === null) throw unauthorized(WRONG_KEY);
   return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), guestKey: token };
 }
 
@@ -78,6 +64,6 @@ async function deriveTenant(encryptionKey: string, upstream: string, token: stri
   return `org-${new Uint8Array(mac).toHex()}`;
 }
 
-function unauthorized(reason: { readonly code: string | null; readonly message: string }): ApiError {
-  return new ApiError(401, { ...reason, param: null }, { "www-authenticate": "Bearer" });
+function unauthorized(refusal: Refusal): ApiError {
+  return new ApiError(401, refusal, { "www-authenticate": "Bearer" });
 }

@@ -1,7 +1,8 @@
 /** The truth about a batch: D1's copy when it is final, the coordinator's record while it lives. */
 import { type BatchRecord, isFinal } from "../domain/batch.ts";
+import { noSuchBatch, notCancellable } from "../protocol/request-problems.ts";
 import { findBatch } from "../stores/batches.ts";
-import { conflict, noSuchBatch } from "./api-error.ts";
+import { ApiError, conflict } from "./api-error.ts";
 
 export interface WantedBatch {
   readonly env: Env;
@@ -34,7 +35,7 @@ export async function cancelBatch(wanted: WantedBatch): Promise<BatchRecord> {
 
 async function findCopy({ db, tenant, id }: WantedBatch): Promise<BatchRecord> {
   const batch = await findBatch(db, tenant, id);
-  if (batch === null) throw noSuchBatch(id);
+  if (batch === null) throw new ApiError(404, noSuchBatch(id));
   return batch;
 }
 
@@ -44,5 +45,5 @@ function requireCancelled(batch: BatchRecord): BatchRecord {
 }
 
 function tooLate(status: string) {
-  return conflict(`Cannot cancel a batch with status '${status}'.`);
+  return conflict(notCancellable(status));
 }

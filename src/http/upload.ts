@@ -5,11 +5,12 @@
 import { waitUntil } from "cloudflare:workers";
 import { firstCharacters } from "../domain/characters.ts";
 import type { FileRecord } from "../domain/file.ts";
-import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES } from "../domain/limits.ts";
 import { logFailure } from "../log.ts";
+import { newId } from "../new-id.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
 import { missingParameter, parseRequest, unknownParameter, wrongType } from "../protocol/refusal.ts";
+import { FILE_TOO_LARGE, NOT_JSONL } from "../protocol/request-problems.ts";
 import { deleteFileRow, insertFile } from "../stores/files.ts";
 import { fileKey } from "../stores/object-keys.ts";
 import { ObjectUpload } from "../stores/object-upload.ts";
@@ -17,7 +18,7 @@ import { ApiError, plainError, valueOf } from "./api-error.ts";
 import { FirstLine } from "./first-line.ts";
 import { MultipartScanner } from "./multipart.ts";
 import type { PartHead } from "./part-head.ts";
-import { readChunks } from "./request-body.ts";
+import { readBody } from "./request-body.ts";
 
 export interface UploadOrder {
   readonly request: Request;
@@ -41,7 +42,7 @@ export function receiveFile(order: UploadOrder): Promise<FileRecord> {
 
 async function storeFile({ request, tenant, db, bucket }: UploadOrder): Promise<FileRecord> {
   const now = new Date();
-  const id = makeId("file-", now, crypto.getRandomValues(new Uint8Array(12)));
+  const id = newId("file-", now);
   const object = new ObjectUpload(bucket, fileKey(id));
   const { form, filename, bytes } = await receiveBytes(request, object, id);
   const expiresAt =
@@ -104,8 +105,8 @@ class FormReader {
     const scanner = new MultipartScanner(request.headers.get("content-type") ?? "");
     const body: ReadableStream<Uint8Array> | null = request.body;
     if (body !== null) {
-      for await (const chunk of readChunks(body)) {
-        for (const event of scanner.push(chunk)) {
+      for await (const block of readBody(body)) {
+        for (const event of scanner.push(block)) {
           if (event.kind === "part") this.#beginPart(event.head);
           else if (event.kind === "bytes") await this.#takeBytes(event.bytes);
           else this.#endPart();
@@ -142,7 +143,7 @@ class FormReader {
       return;
     }
     this.#fileBytes += bytes.length;
-    if (this.#fileBytes > MAX_FILE_BYTES) throw plainError(400, "File is too large.");
+    if (this.#fileBytes > MAX_FILE_BYTES) throw new ApiError(400, FILE_TOO_LARGE);
     this.#firstLine.push(bytes);
     this.#checkFirstLine();
     await this.#object.write(bytes);
@@ -161,7 +162,7 @@ class FormReader {
   /** The purpose may stand before the file or behind it: whichever comes last is the moment to refuse. */
   #checkFirstLine(): void {
     if (this.#firstLine.isObject === false && this.#fields.get("purpose") === "batch") {
-      throw plainError(400, "Invalid file format for Batch API. Must be .jsonl");
+      throw new ApiError(400, NOT_JSONL);
     }
   }
 

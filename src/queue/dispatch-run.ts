@@ -27,7 +27,6 @@ import { PressureGate } from "../domain/pressure-gate.ts";
 import { decideRetry, isPressure } from "../domain/retry-policy.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
-import { fileKey } from "../stores/object-keys.ts";
 import { sendLine } from "../upstream/send.ts";
 import { HeldLines } from "./held-lines.ts";
 import { Reporter } from "./reporter.ts";
@@ -172,7 +171,7 @@ export class DispatchRun {
     this.#reporter.expect(slices);
     try {
       const { inputFileId } = this.#order.claim.batch;
-      const lines = await readSliceLines(this.#order.bucket, fileKey(inputFileId), slices);
+      const lines = await readSliceLines(this.#order.bucket, inputFileId, slices);
       if (lines !== null) return this.#held.add(lines);
       this.#reporter.noteInputMissing();
       this.#giveBackSlices(slices, null);

@@ -1,10 +1,10 @@
 /** Result lines that are not stored yet, by slice, and the chunks they make. Keeps no line it has handed out. */
 import type { Usage } from "../domain/batch.ts";
 import type { Chunk, ChunkLine } from "../domain/chunk.ts";
-import { makeId } from "../domain/ids.ts";
-import { addUsage } from "../domain/usage.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
+import { addUsage } from "../domain/usage.ts";
+import { newId } from "../new-id.ts";
 import { toResultLine } from "../protocol/result-line.ts";
 import type { ReadyLine } from "./slice-lines.ts";
 
@@ -78,8 +78,8 @@ export class FinishedLines {
 
   add({ line, sliceIndex, customId }: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
     const result = outcome.failure === null ? "completed" : "failed";
-    const id = makeId("batch_req_", now, randomBytes());
-    const ownRequestId = makeId("req_", now, randomBytes());
+    const id = newId("batch_req_", now);
+    const ownRequestId = newId("req_", now);
     const text = encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
     const usage = outcome.kind === "answered" && result === "completed" ? outcome.usage : null;
     const slice = this.#slices.get(sliceIndex);
@@ -123,10 +123,6 @@ export class FinishedLines {
     const slice = this.#slices.get(sliceIndex);
     if (slice !== undefined) slice.unfinished -= 1;
   }
-}
-
-function randomBytes(): Uint8Array {
-  return crypto.getRandomValues(new Uint8Array(12));
 }
 
 function concatenate(parts: readonly Uint8Array[]): Uint8Array {

@@ -15,6 +15,7 @@ import {
 import type { Outcome } from "../domain/outcome.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
+import { putChunk } from "../stores/chunks.ts";
 import { chunkKey } from "../stores/object-keys.ts";
 import { FinishedLines, type MadeChunk } from "./finished-lines.ts";
 import type { ReadyLine } from "./slice-lines.ts";
@@ -175,7 +176,7 @@ export class Reporter {
     }
     if (this.#chunk === null || this.#chunk.isStored) return true;
     try {
-      await bucket.put(this.#chunk.made.key, this.#chunk.made.bytes);
+      await putChunk(bucket, this.#chunk.made.key, this.#chunk.made.bytes);
       this.#chunk.isStored = true;
       return true;
     } catch (error) {

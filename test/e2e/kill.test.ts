@@ -179,7 +179,7 @@ function readDeadObjects(storage: string, victims: readonly Victim[]): DeadObjec
   return { settled, statuses };
 }
 
-/** Three numbers a line: src/batch/ledger-rows.ts. */
+/** Three numbers a line: src/batch/storage-rows.ts. */
 function settledIn(blob: Uint8Array): readonly number[] {
   const numbers = new Uint32Array(blob.slice().buffer);
   return [...numbers].filter((_, at) => at % 3 === 0 && (numbers[at + 2] ?? 9) < SETTLED_RESULTS);

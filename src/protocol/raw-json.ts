@@ -14,20 +14,21 @@ const CLOSE_BRACE = 0x7d;
 const SPACE = 0x20;
 
 /**
- * The source text of a member of the object that `text` is, without the space around it. Null when there is
- * no such member, or `text` is no object. As in `JSON.parse`, keys may be written with escapes and the last
- * of several equal keys counts. Linear in the text's length, whatever its depth.
+ * The source texts of some members of the object that `text` is, without the space around them. Those that it
+ * does not have are missing, as all are when `text` is no object. As in `JSON.parse`, keys may be written with
+ * escapes and the last of several equal keys counts. Linear in the text's length, whatever its depth.
  */
-export function rawMember(text: string, name: string): string | null {
+export function rawMembers(text: string, names: readonly string[]): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
   let position = skipSpace(text, 0);
-  if (text.charCodeAt(position) !== OPEN_BRACE) return null;
-  let found: string | null = null;
+  if (text.charCodeAt(position) !== OPEN_BRACE) return found;
   position = skipSpace(text, position + 1);
   while (text.charCodeAt(position) === QUOTE) {
     const keyEnd = skipString(text, position);
     const start = skipSpace(text, skipSpace(text, keyEnd) + 1);
     const end = skipValue(text, start);
-    if (readKey(text, position, keyEnd) === name) found = text.slice(start, end);
+    const key = readKey(text, position, keyEnd);
+    if (names.includes(key)) found.set(key, text.slice(start, end));
     // Over the comma; at the closing brace this ends the loop.
     position = skipSpace(text, skipSpace(text, end) + 1);
   }
@@ -42,9 +43,9 @@ export function toOneLine(jsonText: string): string {
   return jsonText.includes("\n") || jsonText.includes("\r") ? jsonText.replaceAll(/[\r\n]+/g, "") : jsonText;
 }
 
-function readKey(text: string, start: number, end: number): unknown {
+function readKey(text: string, start: number, end: number): string {
   const raw = text.slice(start + 1, end - 1);
-  return raw.includes("\\") ? JSON.parse(`"${raw}"`) : raw;
+  return raw.includes("\\") ? (JSON.parse(`"${raw}"`) as string) : raw;
 }
 
 /** Each of these returns the position behind what it skips. */

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { rawMember, toOneLine } from "../../src/domain/raw-json.ts";
+import { rawMembers, toOneLine } from "../../src/protocol/raw-json.ts";
 
 /** JSON source text in every spelling: spacing between tokens, escapes in strings, numbers beyond doubles. */
 const space = fc.stringMatching(/^[ \t\r\n]{0,3}$/);
@@ -153,3 +153,7 @@ describe("toOneLine", () => {
     );
   });
 });
+
+function rawMember(text: string, name: string): string | null {
+  return rawMembers(text, [name]).get(name) ?? null;
+}

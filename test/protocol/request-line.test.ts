@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ENDPOINTS } from "../../src/domain/endpoints.ts";
-import { type LineRules, parseRequestLine } from "../../src/domain/request-line.ts";
+import { ENDPOINTS } from "../../src/protocol/endpoints.ts";
+import { type LineRules, parseRequestLine, readRequest } from "../../src/protocol/request-line.ts";
 
 const CHAT = "/v1/chat/completions";
 
@@ -193,5 +193,23 @@ describe("a line is accepted", () => {
     const line = { ...good, url: "/v1/embeddings", body: { model: "m", input } };
     const value = { ...plain, embeddingInputs };
     expect(parseRequestLine(JSON.stringify(line), rulesOf("/v1/embeddings"))).toEqual({ ok: true, value });
+  });
+});
+
+describe("readRequest", () => {
+  test.each([
+    [
+      "in any order",
+      '{"body":{"model":"m"},"custom_id":"one","url":"/v1"}',
+      { customId: "one", body: '{"model":"m"}' },
+    ],
+    [
+      "with the body's own bytes",
+      '{ "custom_id": "\\u006fne", "body": { "seed": 9223372036854775807, "x": 1.0 } }',
+      { customId: "one", body: '{ "seed": 9223372036854775807, "x": 1.0 }' },
+    ],
+    ["the last of two", '{"custom_id":"a","custom_id":"b","body":{"a":1},"body":{}}', { customId: "b", body: "{}" }],
+  ])("reads name and body %s", (_how, text, request) => {
+    expect(readRequest(text)).toEqual(request);
   });
 });

@@ -2,8 +2,9 @@
  * Makes an `Answer` of what an upstream sent: keeps its JSON, reads usage and failure out of it. Parses once.
  * Whether the answer is good enough to settle on is the retry policy's business.
  */
-import { firstCharacters } from "./characters.ts";
-import type { Answer, Failure } from "./outcome.ts";
+import { firstCharacters } from "../domain/characters.ts";
+import type { Answer, Failure } from "../domain/outcome.ts";
+import { member, parseJson, type ParsedJson } from "./json.ts";
 import { toOneLine } from "./raw-json.ts";
 import { readUsage } from "./usage.ts";
 
@@ -46,16 +47,6 @@ export function readAnswer({ statusCode, requestId, retryAfterSeconds, text }: U
   };
 }
 
-type Parsed = { readonly ok: true; readonly value: unknown } | { readonly ok: false };
-
-function parseJson(text: string): Parsed {
-  try {
-    return { ok: true, value: JSON.parse(text) };
-  } catch {
-    return { ok: false };
-  }
-}
-
 /** What is not JSON becomes an object of the shape in which OpenAI reports errors. */
 function wrapText(text: string): string {
   return JSON.stringify({
@@ -63,7 +54,7 @@ function wrapText(text: string): string {
   });
 }
 
-function readFailure(statusCode: number, parsed: Parsed): Failure {
+function readFailure(statusCode: number, parsed: ParsedJson): Failure {
   if (!parsed.ok) {
     if (statusCode >= 300) return failureByStatus(statusCode);
     return { code: "invalid_response", message: `Upstream answered ${statusCode} with a body that is not JSON.` };
@@ -108,10 +99,4 @@ function readMessage(error: unknown): string | null {
 function readCode(value: unknown): string | null {
   if (typeof value === "number") return String(value);
   return typeof value === "string" && value !== "" ? firstCharacters(value, MAX_KEPT_CHARACTERS) : null;
-}
-
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
-    ? Reflect.get(value, name)
-    : undefined;
 }

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readAnswer } from "../../src/domain/answer.ts";
+import { readAnswer } from "../../src/protocol/answer.ts";
 import type { Answer } from "../../src/domain/outcome.ts";
 
 function read(statusCode: number, text: string): Answer {

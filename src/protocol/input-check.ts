@@ -2,18 +2,19 @@
  * The verdict over a whole input file, line by line: every bad line is reported, duplicates are found, and
  * the offsets of good lines are kept so that the file can be cut into slices. Holds no line. No I/O.
  */
-import type { LineProblem } from "./batch.ts";
-import type { ByteLine } from "./jsonl.ts";
-import { MAX_EMBEDDING_INPUTS, MAX_LISTED_PROBLEMS } from "./limits.ts";
+import type { LineProblem } from "../domain/batch.ts";
+import type { ByteLine } from "../domain/jsonl.ts";
+import { MAX_EMBEDDING_INPUTS, MAX_LISTED_PROBLEMS } from "../domain/limits.ts";
+import { ok, refuse, type Result } from "../domain/result.ts";
+import { EMPTY_FILE, moreErrors, tooManyEmbeddingInputs, tooManyRequests } from "./batch-problems.ts";
+import type { Problem } from "./refusal.ts";
 import {
   duplicateCustomId,
   LINE_TOO_LONG,
   type LineRules,
   parseRequestLine,
-  type Problem,
   UNPARSEABLE_LINE,
 } from "./request-line.ts";
-import { ok, refuse, type Result } from "./result.ts";
 
 export interface AcceptedInput {
   /** Offset of each line's first byte. */
@@ -114,33 +115,10 @@ export class InputCheck {
   }
 
   #fileProblems(): readonly LineProblem[] {
-    if (this.#lines === 0) {
-      return [
-        {
-          code: "empty_file",
-          message: "The input file is empty. Please ensure that the batch contains at least one request.",
-          param: null,
-          line: null,
-        },
-      ];
-    }
+    if (this.#lines === 0) return [EMPTY_FILE];
     const problems: LineProblem[] = [];
-    if (this.#lines > this.#rules.maxLines) {
-      problems.push({
-        code: "too_many_tasks",
-        message: `The input file contains ${this.#lines} requests. A batch may contain at most ${this.#rules.maxLines} requests.`,
-        param: null,
-        line: null,
-      });
-    }
-    if (this.#embeddingInputs > MAX_EMBEDDING_INPUTS) {
-      problems.push({
-        code: "too_many_embedding_inputs",
-        message: `The input file contains ${this.#embeddingInputs} embedding inputs. A batch may contain at most ${MAX_EMBEDDING_INPUTS} embedding inputs.`,
-        param: "body.input",
-        line: null,
-      });
-    }
+    if (this.#lines > this.#rules.maxLines) problems.push(tooManyRequests(this.#lines, this.#rules.maxLines));
+    if (this.#embeddingInputs > MAX_EMBEDDING_INPUTS) problems.push(tooManyEmbeddingInputs(this.#embeddingInputs));
     return problems;
   }
 
@@ -149,10 +127,6 @@ export class InputCheck {
     const total = problems.length + this.#unlisted;
     if (total <= MAX_LISTED_PROBLEMS) return problems;
     const listed = problems.slice(0, MAX_LISTED_PROBLEMS - 1);
-    const more = total - listed.length;
-    return [
-      ...listed,
-      { code: "too_many_errors", message: `There are ${more} more errors in this file.`, param: null, line: null },
-    ];
+    return [...listed, moreErrors(total - listed.length)];
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ENDPOINTS } from "../../src/domain/endpoints.ts";
-import { InputCheck, type InputRules } from "../../src/domain/input-check.ts";
+import { ENDPOINTS } from "../../src/protocol/endpoints.ts";
+import { InputCheck, type InputRules } from "../../src/protocol/input-check.ts";
 import { LineSplitter } from "../../src/domain/jsonl.ts";
 
 const CHAT = "/v1/chat/completions";
