@@ -36,10 +36,11 @@ export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () =>
   const splitter = new LineSplitter(MAX_LINE_BYTES, (line) => check.addLine(line));
   for await (const block of readInBlocks(body)) {
     splitter.push(block);
-    if (!mayGoOn()) {
-      await body.cancel();
-      return null;
-    }
+    if (!mayGoOn()) break;
+  }
+  if (!mayGoOn()) {
+    await body.cancel();
+    return null;
   }
   splitter.end();
   const verdict = check.verdict();
