@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { parseSync, Visitor } from "oxc-parser";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { BATCH_STATUSES } from "../src/domain/batch.ts";
 
 const SOURCE = path.resolve(import.meta.dirname, "../src");
@@ -59,12 +59,12 @@ const wireNames = new Set(
 );
 
 describe("source files", () => {
-  it("are found, and the names of the wire in them", () => {
+  test("are found, and the names of the wire in them", () => {
     expect(files.length).toBeGreaterThan(5);
     expect(wireNames).toContain("input_file_id");
   });
 
-  it.each(files)("$name imports downwards only", (file) => {
+  test.each(files)("$name imports downwards only", (file) => {
     const allowed = [file.layer, ...(MAY_IMPORT[file.layer] ?? [])];
     const wrong = file.imports.filter((specifier) => {
       if (!specifier.startsWith(".")) return PURE_LAYERS.has(file.layer) && IMPURE_PACKAGE.test(specifier);
@@ -76,11 +76,11 @@ describe("source files", () => {
     expect(wrong).toEqual([]);
   });
 
-  it.each(files)(`$name has at most ${MAX_LINES} lines`, (file) => {
+  test.each(files)(`$name has at most ${MAX_LINES} lines`, (file) => {
     expect(file.lines).toBeLessThanOrEqual(MAX_LINES);
   });
 
-  it.each(files.filter((file) => LAYERS_WITHOUT_WIRE_NAMES.has(file.layer)))("$name uses no wire names", (file) => {
+  test.each(files.filter((file) => LAYERS_WITHOUT_WIRE_NAMES.has(file.layer)))("$name uses no wire names", (file) => {
     expect(file.keys.filter((key) => wireNames.has(key))).toEqual([]);
   });
 });

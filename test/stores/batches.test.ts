@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import {
@@ -62,7 +62,7 @@ function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
 }
 
 describe("batches", () => {
-  it("are found as they were saved, by their own tenant only", async () => {
+  test("are found as they were saved, by their own tenant only", async () => {
     const batch = makeBatch({
       status: "completed",
       model: "m",
@@ -88,7 +88,7 @@ describe("batches", () => {
     expect(await findBatch(db, "org-b", batch.id)).toBeNull();
   });
 
-  it.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
+  test.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
     const saved = makeBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
     await saveBatch(db, saved);
     const next = { ...saved, status: "in_progress", counts: { total: 5, completed: 2, failed: 1 } } as const;
@@ -96,7 +96,7 @@ describe("batches", () => {
     expect(await findBatch(db, "org-a", saved.id)).toEqual(isFinal(status) ? saved : next);
   });
 
-  it("never change their tenant", async () => {
+  test("never change their tenant", async () => {
     const batch = makeBatch();
     await saveBatch(db, batch);
     await saveBatch(db, { ...batch, tenant: "org-b", status: "failed" });
@@ -104,7 +104,7 @@ describe("batches", () => {
     expect(await findBatch(db, "org-b", batch.id)).toBeNull();
   });
 
-  it("become final together with their files, and only once", async () => {
+  test("become final together with their files, and only once", async () => {
     const output = makeOutput();
     const batch = makeBatch({ status: "finalizing" });
     const completed = makeBatch({ ...batch, status: "completed", outputFileId: output.id });
@@ -118,7 +118,7 @@ describe("batches", () => {
     expect(await findFile(db, { ...output, now })).toBeNull();
   });
 
-  it("are finalized anew when the first try did not get that far", async () => {
+  test("are finalized anew when the first try did not get that far", async () => {
     const early = makeOutput({ bytes: 1 });
     const final = { ...early, bytes: 2 };
     const batch = makeBatch({ status: "finalizing" });
@@ -127,7 +127,7 @@ describe("batches", () => {
     expect(await findFile(db, { ...early, now })).toEqual(final);
   });
 
-  it("are listed newest first, page by page, ties broken by the id", async () => {
+  test("are listed newest first, page by page, ties broken by the id", async () => {
     const tenant = "org-listing";
     const batches = [3, 2, 2, 2, 1].map((second, index) =>
       makeBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
@@ -144,7 +144,7 @@ describe("batches", () => {
     expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual([]);
   });
 
-  it("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
+  test("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
     const upstream = "contended";
     const counts = { total: 10, completed: 3, failed: 1 };
     for (const status of BATCH_STATUSES) await saveBatch(db, makeBatch({ status, upstream, tenant: `org-${status}` }));
@@ -158,7 +158,7 @@ describe("batches", () => {
     expect(await listRunningBatches(db, "idle", now)).toEqual([]);
   });
 
-  it("contend with what they can run now, and not when that is nothing or their window is over", async () => {
+  test("contend with what they can run now, and not when that is nothing or their window is over", async () => {
     const upstream = "contended too";
     const counts = { total: 10, completed: 0, failed: 0 };
     const [waiting, partly, expired] = [0, 1, 2].map(() => makeBatch({ status: "in_progress", upstream, counts }));
@@ -171,7 +171,7 @@ describe("batches", () => {
     ]);
   });
 
-  it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
+  test.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
     const input = makeOutput({ purpose: "batch" });
     const batch = makeBatch({ status, inputFileId: input.id });
     await insertFile(db, input);
@@ -182,7 +182,7 @@ describe("batches", () => {
     expect(await isInputHeld(db, input.id, batch.id)).toBe(true);
   });
 
-  it("hold no file of another tenant", async () => {
+  test("hold no file of another tenant", async () => {
     const input = makeOutput({ purpose: "batch", tenant: "org-owner" });
     await insertFile(db, input);
     await saveBatch(db, makeBatch({ tenant: "org-stranger", inputFileId: input.id }));
@@ -197,14 +197,14 @@ describe("progress", () => {
   const usage = { inputTokens: 5, cachedTokens: 1, outputTokens: 3, reasoningTokens: 0, totalTokens: 8 };
   const counts = { total: 9, completed: 4, failed: 2 };
 
-  it("is written into the copy, and nothing else is", async () => {
+  test("is written into the copy, and nothing else is", async () => {
     const batch = makeBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, counts, usage, model: "another-model" }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
   });
 
-  it("is not written into a copy of another status", async () => {
+  test("is not written into a copy of another status", async () => {
     const batch = makeBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, status: "in_progress", counts, usage }, 3);
@@ -213,7 +213,7 @@ describe("progress", () => {
 });
 
 describe("the schema", () => {
-  it("is applied once to a database, and may be applied again", async () => {
+  test("is applied once to a database, and may be applied again", async () => {
     const database = spyOn(makeDatabase());
     const opened = await Promise.all([1, 2, 3].map(() => openDatabase(database.db)));
     expect(opened).toEqual([database.db, database.db, database.db]);
@@ -222,21 +222,21 @@ describe("the schema", () => {
     expect(database.batch).toHaveBeenCalledTimes(calls);
   });
 
-  it("is tried again after a failure", async () => {
+  test("is tried again after a failure", async () => {
     const database = spyOn(makeDatabase());
     database.batch.mockRejectedValueOnce(new Error("D1 is away"));
     await expect(openDatabase(database.db)).rejects.toThrow("D1 is away");
     await expect(openDatabase(database.db)).resolves.toBe(database.db);
   });
 
-  it("does not wait for a request that was cut off while it applied it", async () => {
+  test("does not wait for a request that was cut off while it applied it", async () => {
     const database = spyOn(makeDatabase());
     database.batch.mockReturnValueOnce(new Promise(() => {}));
     void openDatabase(database.db);
     await expect(openDatabase(database.db)).resolves.toBe(database.db);
   });
 
-  it("lets its partial indexes serve the questions about live batches", async () => {
+  test("lets its partial indexes serve the questions about live batches", async () => {
     const statuses: BatchStatus[] = ["validating", "in_progress", "finalizing", "cancelling"];
     const list = statuses.map((status) => `'${status}'`).join(", ");
     const plan = await db
@@ -249,17 +249,17 @@ describe("the schema", () => {
 describe("a sealed key", () => {
   const secret = "a-secret-of-more-than-thirty-two-characters";
 
-  it("opens for its own batch", async () => {
+  test("opens for its own batch", async () => {
     const sealed = await sealKey(secret, "batch_1", "sk-provider-ü");
     expect(sealed).not.toContain("sk-provider");
     expect(await openSealedKey(secret, "batch_1", sealed)).toBe("sk-provider-ü");
   });
 
-  it("never looks the same twice", async () => {
+  test("never looks the same twice", async () => {
     expect(await sealKey(secret, "batch_1", "sk")).not.toBe(await sealKey(secret, "batch_1", "sk"));
   });
 
-  it.each([
+  test.each([
     ["for another batch", secret, "batch_2"],
     ["under another secret", `${secret}!`, "batch_1"],
   ])("does not open %s", async (_, key, batchId) => {
@@ -267,7 +267,7 @@ describe("a sealed key", () => {
     await expect(openSealedKey(key, batchId, sealed)).rejects.toThrow(/Decryption failed/);
   });
 
-  it("does not open when it was changed", async () => {
+  test("does not open when it was changed", async () => {
     const bytes = Uint8Array.fromBase64(await sealKey(secret, "batch_1", "sk"));
     bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
     await expect(openSealedKey(secret, "batch_1", bytes.toBase64())).rejects.toThrow(/Decryption failed/);
@@ -275,14 +275,14 @@ describe("a sealed key", () => {
 });
 
 describe("object keys", () => {
-  it("put all chunks of a batch under its prefix", () => {
+  test("put all chunks of a batch under its prefix", () => {
     expect(chunkKey("batch_1", "abc").startsWith(chunkPrefix("batch_1"))).toBe(true);
     expect(chunkKey("batch_12", "abc").startsWith(chunkPrefix("batch_1"))).toBe(false);
   });
 });
 
 describe("the probes", () => {
-  it("reach both stores", async () => {
+  test("reach both stores", async () => {
     await expect(Promise.all([probeDatabase(db), probeBucket(env.BUCKET)])).resolves.toBeDefined();
   });
 });

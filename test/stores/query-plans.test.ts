@@ -1,6 +1,6 @@
 /** Holds every statement of src/stores to an index: what D1 reads is billed by row, and must not grow with the tables. */
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { NO_TIMES, type BatchRecord } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import * as batches from "../../src/stores/batches.ts";
@@ -91,7 +91,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
 };
 
 describe("a statement's plan", () => {
-  it("is asked for every function that is given the database", () => {
+  test("is asked for every function that is given the database", () => {
     const exported = Object.entries({ ...batches, ...files, ...sweeps });
     const asking = exported.filter(
       ([, value]) => typeof value === "function" && /^(async )?function \w+\(db/.test(String(value)),
@@ -100,13 +100,13 @@ describe("a statement's plan", () => {
     expect(Object.keys(CALLS).toSorted()).toEqual(asking.map(([name]) => name).toSorted());
   });
 
-  it.each(Object.entries(CALLS))("%s seeks, and neither scans nor sorts", async (_name, calls) => {
+  test.each(Object.entries(CALLS))("%s seeks, and neither scans nor sorts", async (_name, calls) => {
     const steps = (await Promise.all(calls.map(explain))).flat();
 
     expect(steps.filter((step) => /SCAN (?!CONSTANT ROW)|TEMP B-TREE/.test(step))).toEqual([]);
   });
 
-  it.each([
+  test.each([
     ["batches", (db: D1Database) => batches.listBatches(db, { ...page, after: batch })],
     ["files", (db: D1Database) => files.listFiles(db, { ...page, after: file, purpose: null, order: "desc", now })],
   ])("finds the place behind the last page of %s in the index", async (_name, call) => {
