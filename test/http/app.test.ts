@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { ADMIN, envelope, send, STRANGER, uploadText } from "./service.ts";
+import { ADMIN, envelope, send, STRANGER, uploadText } from "../support/service.ts";
 
 const NO_KEY = envelope({
   message:

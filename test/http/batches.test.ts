@@ -1,11 +1,12 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test } from "vitest";
-import { type BatchRecord, type BatchStatus, NO_TIMES } from "../../src/domain/batch.ts";
+import type { BatchRecord, BatchStatus } from "../../src/domain/batch.ts";
 import { MAX_JSON_BODY_BYTES } from "../../src/domain/limits.ts";
 import { saveBatch } from "../../src/stores/batches.ts";
 import { findFile } from "../../src/stores/files.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { ADMIN, type Answered, envelope, send, STRANGER, upload, uploadText, writeForm } from "./service.ts";
+import { ADMIN, type Answered, envelope, send, STRANGER, upload, uploadText, writeForm } from "../support/service.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 const order = { input_file_id: "file-0", endpoint: "/v1/embeddings", completion_window: "24h" };
@@ -20,27 +21,7 @@ function create(body: unknown, headers: Readonly<Record<string, string>> = {}): 
 
 /** A batch that no coordinator has, as an old one that is final. */
 async function saveFinal(changes: Partial<BatchRecord>): Promise<BatchRecord> {
-  const batch: BatchRecord = {
-    id: `batch_${crypto.randomUUID()}`,
-    tenant: "org-default",
-    status: "completed",
-    endpoint: "/v1/embeddings",
-    inputFileId: "file-0",
-    completionWindow: "24h",
-    upstream: "echo",
-    model: null,
-    metadata: null,
-    errors: null,
-    usage: null,
-    outputFileId: null,
-    errorFileId: null,
-    outputExpiresAfterSeconds: null,
-    counts: { total: 0, completed: 0, failed: 0 },
-    createdAt: new Date(),
-    expiresAt: new Date(),
-    times: NO_TIMES,
-    ...changes,
-  };
+  const batch = aBatch({ tenant: "org-default", status: "completed", createdAt: new Date(), ...changes });
   await saveBatch(await openDatabase(env.DB), batch);
   return batch;
 }

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { writeDisposition } from "../../src/http/content.ts";
 import { readRange } from "../../src/http/range.ts";
-import { ADMIN, encode, envelope, send, upload, uploadText, writeForm } from "./service.ts";
+import { ADMIN, encode, envelope, send, upload, uploadText, writeForm } from "../support/service.ts";
 
 const TEXT = '{"a":1}\n{"b":2}\n';
 const BYTES = TEXT.length;

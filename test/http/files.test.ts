@@ -15,7 +15,7 @@ import {
   upload,
   uploadText,
   writeForm,
-} from "./service.ts";
+} from "../support/service.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{}}\n';
 const NOT_JSONL = envelope({ message: "Invalid file format for Batch API. Must be .jsonl" });

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { send } from "./service.ts";
+import { send } from "../support/service.ts";
 
 const ALL_WELL = { d1: "ok", r2: "ok", queue: "ok" };
 

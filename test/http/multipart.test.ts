@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { MultipartScanner } from "../../src/http/multipart.ts";
-import { BOUNDARY, encode, join, type Part, writeForm } from "./service.ts";
+import { BOUNDARY, encode, join, type Part, writeForm } from "../support/service.ts";
 
 const CONTENT_TYPE = `multipart/form-data; boundary=${BOUNDARY}`;
 

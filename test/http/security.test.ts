@@ -2,8 +2,8 @@ import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { ADMIN, type Answered, send, STRANGER, upload, uploadText, writeForm } from "./service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { ADMIN, type Answered, send, STRANGER, upload, uploadText, writeForm } from "../support/service.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 const UNKNOWN_FILE = `file-${"0".repeat(32)}`;

@@ -1,29 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
 import { batchListQuery, toBatch } from "../../src/protocol/batch.ts";
 import { toPage } from "../../src/protocol/list.ts";
 import { parseRequest } from "../../src/protocol/refusal.ts";
+import { aBatch } from "../support/batch-record.ts";
 
-const record: BatchRecord = {
+const record = aBatch({
   id: "batch_1",
   tenant: "org-secret",
-  status: "validating",
   endpoint: "/v1/embeddings",
-  inputFileId: "file-1",
-  completionWindow: "24h",
-  upstream: "echo",
-  model: null,
-  metadata: null,
-  errors: null,
-  usage: null,
-  outputFileId: null,
-  errorFileId: null,
-  outputExpiresAfterSeconds: null,
-  counts: { total: 0, completed: 0, failed: 0 },
   createdAt: new Date(1_700_000_000_999),
-  expiresAt: new Date(1_700_086_400_999),
-  times: NO_TIMES,
-};
+});
 
 describe("the batch object", () => {
   test("has every documented key from the first moment, and no other", () => {

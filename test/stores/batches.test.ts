@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
+import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import {
   listRunningBatches,
@@ -16,6 +16,7 @@ import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
 import { probeBucket, probeDatabase } from "../../src/stores/probe.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { openSealedKey, sealKey } from "../../src/stores/sealed-key.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const now = new Date("2026-11-22T03:00:00Z");
 const db = env.DB;
@@ -23,30 +24,6 @@ const db = env.DB;
 beforeAll(async () => {
   await openDatabase(db);
 });
-
-function makeBatch(changes: Partial<BatchRecord> = {}): BatchRecord {
-  return {
-    id: `batch_${crypto.randomUUID()}`,
-    tenant: "org-a",
-    status: "validating",
-    endpoint: "/v1/embeddings",
-    inputFileId: "file-1",
-    completionWindow: "24h",
-    upstream: "echo",
-    model: null,
-    metadata: null,
-    errors: null,
-    usage: null,
-    outputFileId: null,
-    errorFileId: null,
-    outputExpiresAfterSeconds: null,
-    counts: { total: 0, completed: 0, failed: 0 },
-    createdAt: now,
-    expiresAt: new Date(now.getTime() + 86_400_000),
-    times: NO_TIMES,
-    ...changes,
-  };
-}
 
 function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
   return {
@@ -63,7 +40,7 @@ function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
 
 describe("batches", () => {
   test("are found as they were saved, by their own tenant only", async () => {
-    const batch = makeBatch({
+    const batch = aBatch({
       status: "completed",
       model: "m",
       metadata: { "a.b": "ü", __proto__x: "" },
@@ -89,7 +66,7 @@ describe("batches", () => {
   });
 
   test.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
-    const saved = makeBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
+    const saved = aBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
     await saveBatch(db, saved);
     const next = { ...saved, status: "in_progress", counts: { total: 5, completed: 2, failed: 1 } } as const;
     await saveBatch(db, next);
@@ -97,7 +74,7 @@ describe("batches", () => {
   });
 
   test("never change their tenant", async () => {
-    const batch = makeBatch();
+    const batch = aBatch();
     await saveBatch(db, batch);
     await saveBatch(db, { ...batch, tenant: "org-b", status: "failed" });
     expect(await findBatch(db, "org-a", batch.id)).toEqual(batch);
@@ -106,8 +83,8 @@ describe("batches", () => {
 
   test("become final together with their files, and only once", async () => {
     const output = makeOutput();
-    const batch = makeBatch({ status: "finalizing" });
-    const completed = makeBatch({ ...batch, status: "completed", outputFileId: output.id });
+    const batch = aBatch({ status: "finalizing" });
+    const completed = aBatch({ ...batch, status: "completed", outputFileId: output.id });
     await saveBatch(db, batch);
     await saveFinalBatch(db, completed, [output]);
     expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
@@ -121,7 +98,7 @@ describe("batches", () => {
   test("are finalized anew when the first try did not get that far", async () => {
     const early = makeOutput({ bytes: 1 });
     const final = { ...early, bytes: 2 };
-    const batch = makeBatch({ status: "finalizing" });
+    const batch = aBatch({ status: "finalizing" });
     await saveFinalBatch(db, batch, [early]);
     await saveFinalBatch(db, { ...batch, status: "completed" }, [final]);
     expect(await findFile(db, { ...early, now })).toEqual(final);
@@ -130,7 +107,7 @@ describe("batches", () => {
   test("are listed newest first, page by page, ties broken by the id", async () => {
     const tenant = "org-listing";
     const batches = [3, 2, 2, 2, 1].map((second, index) =>
-      makeBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
+      aBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
     );
     for (const batch of batches.toReversed()) await saveBatch(db, batch);
     const seen: BatchRecord[] = [];
@@ -147,9 +124,9 @@ describe("batches", () => {
   test("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
     const upstream = "contended";
     const counts = { total: 10, completed: 3, failed: 1 };
-    for (const status of BATCH_STATUSES) await saveBatch(db, makeBatch({ status, upstream, tenant: `org-${status}` }));
-    const younger = makeBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
-    const older = makeBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
+    for (const status of BATCH_STATUSES) await saveBatch(db, aBatch({ status, upstream, tenant: `org-${status}` }));
+    const younger = aBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
+    const older = aBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
     for (const batch of [younger, older]) await saveBatch(db, batch);
     const running = await listRunningBatches(db, upstream, now);
     expect(running).toHaveLength(3);
@@ -161,7 +138,7 @@ describe("batches", () => {
   test("contend with what they can run now, and not when that is nothing or their window is over", async () => {
     const upstream = "contended too";
     const counts = { total: 10, completed: 0, failed: 0 };
-    const [waiting, partly, expired] = [0, 1, 2].map(() => makeBatch({ status: "in_progress", upstream, counts }));
+    const [waiting, partly, expired] = [0, 1, 2].map(() => aBatch({ status: "in_progress", upstream, counts }));
     if (waiting === undefined || partly === undefined || expired === undefined) throw new Error("three were made");
     for (const batch of [waiting, partly, { ...expired, expiresAt: now }]) await saveBatch(db, batch);
     await saveProgress(db, waiting, 0);
@@ -173,22 +150,22 @@ describe("batches", () => {
 
   test.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
     const input = makeOutput({ purpose: "batch" });
-    const batch = makeBatch({ status, inputFileId: input.id });
+    const batch = aBatch({ status, inputFileId: input.id });
     await insertFile(db, input);
     await saveBatch(db, batch);
     expect(await isInputHeld(db, input.id)).toBe(!isFinal(status));
     expect(await isInputHeld(db, input.id, batch.id)).toBe(false);
-    await saveBatch(db, makeBatch({ inputFileId: input.id }));
+    await saveBatch(db, aBatch({ inputFileId: input.id }));
     expect(await isInputHeld(db, input.id, batch.id)).toBe(true);
   });
 
   test("hold no file of another tenant", async () => {
     const input = makeOutput({ purpose: "batch", tenant: "org-owner" });
     await insertFile(db, input);
-    await saveBatch(db, makeBatch({ tenant: "org-stranger", inputFileId: input.id }));
+    await saveBatch(db, aBatch({ tenant: "org-stranger", inputFileId: input.id }));
     expect(await isInputHeld(db, input.id)).toBe(false);
     await hideFile(db, { ...input, now });
-    await saveBatch(db, makeBatch({ tenant: "org-owner", inputFileId: input.id }));
+    await saveBatch(db, aBatch({ tenant: "org-owner", inputFileId: input.id }));
     expect(await isInputHeld(db, input.id)).toBe(true);
   });
 });
@@ -198,14 +175,14 @@ describe("progress", () => {
   const counts = { total: 9, completed: 4, failed: 2 };
 
   test("is written into the copy, and nothing else is", async () => {
-    const batch = makeBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
+    const batch = aBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, counts, usage, model: "another-model" }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
   });
 
   test("is not written into a copy of another status", async () => {
-    const batch = makeBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
+    const batch = aBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, status: "in_progress", counts, usage }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual(batch);

@@ -1,12 +1,12 @@
 /** Holds every statement of src/stores to an index: what D1 reads is billed by row, and must not grow with the tables. */
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, test } from "vitest";
-import { NO_TIMES, type BatchRecord } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import * as batches from "../../src/stores/batches.ts";
 import * as files from "../../src/stores/files.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import * as sweeps from "../../src/stores/sweeps.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const now = new Date("2026-11-22T03:00:00Z");
 const tenant = "org-plans";
@@ -15,26 +15,7 @@ beforeAll(async () => {
   await openDatabase(env.DB);
 });
 
-const batch: BatchRecord = {
-  id: "batch_plans",
-  tenant,
-  status: "completed",
-  endpoint: "/v1/embeddings",
-  inputFileId: "file-plans",
-  completionWindow: "24h",
-  upstream: "echo",
-  model: null,
-  metadata: null,
-  errors: null,
-  usage: null,
-  outputFileId: null,
-  errorFileId: null,
-  outputExpiresAfterSeconds: null,
-  counts: { total: 0, completed: 0, failed: 0 },
-  createdAt: now,
-  expiresAt: now,
-  times: NO_TIMES,
-};
+const batch = aBatch({ id: "batch_plans", tenant, status: "completed", inputFileId: "file-plans", createdAt: now });
 
 const file: FileRecord = {
   id: "file-plans",

@@ -8,7 +8,7 @@ import { openDatabase } from "../../src/stores/schema.ts";
 import { LIVE_BATCHES, REMOVABLE_FILES } from "../../src/stores/sweeps.ts";
 import worker from "../../src/index.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "../batch/still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 const DAY_MS = 86_400_000;
 const TEN_MINUTES = 600;
@@ -56,8 +56,8 @@ async function traces(id: string): Promise<readonly ("row" | "bytes")[]> {
 
 /** A row that no coordinator knows of. */
 async function makeRow(change: Partial<BatchRecord> = {}): Promise<BatchRecord> {
-  const { order } = await StillBatch.prepare();
-  const batch: BatchRecord = { ...order, tenant: "t", ...change };
+  const { record } = await HeldBatch.prepare();
+  const batch: BatchRecord = { ...record, tenant: "t", ...change };
   await saveBatch(await openDatabase(env.DB), batch);
   return batch;
 }
@@ -170,7 +170,7 @@ describe("an object", () => {
   });
 
   test("stays when it is the result of a batch that D1 would not hear of for days", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     await batch.settle(await batch.take(), { phase: "leaving" });
     vi.spyOn(env.DB, "batch").mockRejectedValueOnce(new Error("D1 is down"));
     await batch.alarm();
@@ -200,7 +200,7 @@ describe("an object", () => {
 
 describe("a batch", () => {
   test("whose coordinator went silent goes on", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await batch.loseAlarm();
     expect(await batch.alarm()).toBe(false);
     expect(await run()).toMatchObject({ batchesWoken: 1 });
@@ -210,7 +210,7 @@ describe("a batch", () => {
   });
 
   test("that is at work notices nothing", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     const { token, slices } = await batch.take();
     await run();
     await batch.alarm();
@@ -221,7 +221,7 @@ describe("a batch", () => {
   });
 
   test("that was cancelling when its coordinator went silent becomes cancelled", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     await batch.stub.cancel();
     await batch.loseAlarm();
     await run();
@@ -266,17 +266,17 @@ describe("a batch", () => {
   });
 
   test("is one of at most 200 that are woken in one run; the rest is woken in the next", async () => {
-    const { order } = await StillBatch.prepare();
+    const { record } = await HeldBatch.prepare();
     const db = await openDatabase(env.DB);
     const ids = Array.from({ length: 203 }, (_, number) => `batch_${String(number).padStart(5, "0")}`);
-    await Promise.all(ids.map((id) => saveBatch(db, { ...order, id })));
+    await Promise.all(ids.map((id) => saveBatch(db, { ...record, id })));
     expect(await run()).toMatchObject({ batchesWoken: 200 });
     expect(await run()).toMatchObject({ batchesWoken: 3 });
     expect(await run()).toMatchObject({ batchesWoken: 200 });
   });
 
   test("that cannot be woken does not keep the others asleep", async () => {
-    const [first, second] = [await StillBatch.start(), await StillBatch.start()];
+    const [first, second] = [await HeldBatch.start(), await HeldBatch.start()];
     await first.loseAlarm();
     await second.loseAlarm();
     const [early, late] = [first, second].toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -313,7 +313,7 @@ describe("a run", () => {
     ],
   ])("in which %s does what else there is to do", async (_, breakIt, parts) => {
     await makeFile({ expiresInMs: -1 });
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await batch.loseAlarm();
     breakIt();
     const complained = vi.spyOn(console, "error").mockReturnValue();
