@@ -1,8 +1,8 @@
 /**
  * Whole batches while stores, queue and coordinator fail at random moments and in random ways. A run that breaks
  * a rule is named by its seed: `FAULT_SEED=<seed> npx vitest run test/faults/random-faults.test.ts` plays it
- * again. `FAULT_SCHEDULES=2000` plays more of them; both together begin at that seed. `--reporter=verbose` shows what
- * was injected.
+ * again. `FAULT_SCHEDULES=2000` plays more of them (40 unless told; 200 in `npm run test:long`); both together begin
+ * at that seed. `--reporter=verbose` shows what was injected.
  */
 import { afterEach, describe, expect, inject, test } from "vitest";
 import { Client } from "./client.ts";
