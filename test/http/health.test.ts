@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { send } from "./service.ts";
+import { send } from "../support/service.ts";
 
 const ALL_WELL = { d1: "ok", r2: "ok", queue: "ok" };
 
@@ -19,12 +19,12 @@ const away = () => Promise.reject(new Error("away"));
 const silent = () => new Promise<never>(() => {});
 
 describe("the health of the service", () => {
-  it("is told to everybody", async () => {
+  test("is told to everybody", async () => {
     const { status, json } = await send("/healthz", { headers: {} });
     expect([status, json]).toEqual([200, { status: "ok", checks: ALL_WELL }]);
   });
 
-  it.each([
+  test.each([
     ["d1", () => vi.spyOn(env.DB, "prepare").mockReturnValue({ first: away } as unknown as D1PreparedStatement)],
     ["r2", () => vi.spyOn(env.BUCKET, "head").mockImplementation(away)],
     ["queue", () => vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(away)],
@@ -37,12 +37,12 @@ describe("the health of the service", () => {
     expect(logged.mock.calls).toContainEqual([JSON.stringify({ event: "unhealthy", ...checks })]);
   });
 
-  it("is bad when a binding is missing", async () => {
+  test("is bad when a binding is missing", async () => {
     const response = await app.request("/healthz", {}, { ...env, DISPATCHES: undefined });
     expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
   });
 
-  it("is bad after three seconds without an answer, and waits no longer", async () => {
+  test("is bad after three seconds without an answer, and waits no longer", async () => {
     vi.useFakeTimers();
     vi.spyOn(env.BUCKET, "head").mockImplementation(silent);
     vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(silent);

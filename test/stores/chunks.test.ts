@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { deleteChunks, findLostChunks, putChunk, readChunkRange } from "../../src/stores/chunks.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
 
@@ -16,13 +16,13 @@ function makeBatchId(): string {
 }
 
 describe("readChunkRange", () => {
-  it("reads the bytes asked for and no others", async () => {
+  test("reads the bytes asked for and no others", async () => {
     const [chunk = { key: "" }] = await putSome(makeBatchId(), 1);
     const bytes = await readChunkRange(bucket, { ...chunk, offset: 3, length: 4 });
     expect(new TextDecoder().decode(bytes)).toBe("3456");
   });
 
-  it("says so when the chunk is gone or too short", async () => {
+  test("says so when the chunk is gone or too short", async () => {
     const batchId = makeBatchId();
     const [chunk = { key: "" }] = await putSome(batchId, 1);
     await expect(readChunkRange(bucket, { ...chunk, offset: 8, length: 3 })).rejects.toThrow("is shorter than it was");
@@ -31,14 +31,14 @@ describe("readChunkRange", () => {
   });
 });
 
-it("findLostChunks finds those that are not stored, and no others", async () => {
+test("findLostChunks finds those that are not stored, and no others", async () => {
   const batchId = makeBatchId();
   const stored = await putSome(batchId, 3);
   const lost = { key: chunkKey(batchId, "never-stored") };
   expect(await findLostChunks(bucket, batchId, [...stored, lost])).toEqual([lost]);
 });
 
-it("deleteChunks deletes those of its batch alone", async () => {
+test("deleteChunks deletes those of its batch alone", async () => {
   const [batchId, otherId] = [makeBatchId(), makeBatchId()];
   const chunks = await putSome(batchId, 3);
   const others = await putSome(otherId, 2);

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { expect, it, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { ClaimedSlice } from "../../src/domain/slices.ts";
 import { readInputLines } from "../../src/stores/input-lines.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
@@ -18,7 +18,7 @@ async function storeInput(): Promise<string> {
   return fileId;
 }
 
-it("reads the claimed lines of slices, with their numbers and tries", async () => {
+test("reads the claimed lines of slices, with their numbers and tries", async () => {
   const slices = [sliceOf(0, 0, [0, 2]), { ...sliceOf(2, 6, [8]), byteLength: 5 }];
   expect(await readInputLines(env.BUCKET, await storeInput(), slices)).toEqual([
     { line: 0, attempts: 0, sliceIndex: 0, text: "0" },
@@ -27,7 +27,7 @@ it("reads the claimed lines of slices, with their numbers and tries", async () =
   ]);
 });
 
-it("reads neighbours at once, and those apart by themselves", async () => {
+test("reads neighbours at once, and those apart by themselves", async () => {
   const fileId = await storeInput();
   const get = vi.spyOn(env.BUCKET, "get");
   await readInputLines(env.BUCKET, fileId, [sliceOf(0, 0, [0]), sliceOf(1, 3, [3])]);
@@ -37,6 +37,6 @@ it("reads neighbours at once, and those apart by themselves", async () => {
   get.mockRestore();
 });
 
-it("says so when the bytes are gone", async () => {
+test("says so when the bytes are gone", async () => {
   expect(await readInputLines(env.BUCKET, "file-gone", [sliceOf(0, 0, [0])])).toBeNull();
 });

@@ -1,23 +1,23 @@
 /**
- * One simulated night: a client, the Worker's own code over real R2, D1 and Durable Objects, and between them
- * faults, a queue with mishaps, and a clock that is turned to whatever is due next. It keeps an account of what
- * happened, and of every rule that was broken on the way.
+ * A fault run: a client, the Worker's own code over real R2, D1 and Durable Objects, and between them
+ * faults, a queue with faults of its own, and a virtual clock that goes on to whatever is due next. What must hold
+ * on the way stands in run-rules.ts, what must hold at the end in run-checks.ts.
  */
-import { abortAllDurableObjects, createExecutionContext, evictDurableObject } from "cloudflare:test";
+import { abortAllDurableObjects, evictDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { vi } from "vitest";
-import { type BatchStatus, BATCH_STATUSES, canMove, isFinal } from "../../src/domain/batch.ts";
-import { chunkPrefix } from "../../src/stores/object-keys.ts";
-import { consumeQueue } from "../../src/queue/consumer.ts";
+import { type BatchStatus, isFinal } from "../../src/domain/batch.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
+import { Random } from "../support/random.ts";
+import { Consumers } from "./consumers.ts";
 import { type Probe, probeCoordinator, runAlarm } from "./coordinator-probe.ts";
-import { type Delivery, DispatchQueue, messageBatchOf } from "./dispatch-queue.ts";
+import { DispatchQueue } from "./dispatch-queue.ts";
 import { faultyEnv } from "./faulty-env.ts";
-import { Injector, Life, lives, type Side } from "./injector.ts";
-import { Random } from "./random.ts";
+import { Injector, type Side } from "./injector.ts";
+import { RunRules } from "./run-rules.ts";
 import { planFaults, type Scenario } from "./scenario.ts";
 import { ScriptedUpstream } from "./scripted-upstream.ts";
-import { TurnedClock, yieldToOthers } from "./turned-clock.ts";
+import { VirtualClock, yieldToOthers } from "./virtual-clock.ts";
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -28,54 +28,42 @@ const ALARM_RETRY_MS = 2 * SECOND_MS;
 const SWEEP_EVERY_MS = 5 * MINUTE_MS;
 /** developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle: after ten seconds of inactivity. */
 const HIBERNATES_AFTER_MS = 10 * SECOND_MS;
-/** So often nothing is under way before the clock moves on. */
+/** How many turns in a row nothing must be under way before the clock moves on. */
 const CALM_TURNS = 2;
 /** Of real time: real I/O takes milliseconds, but seconds on a busy disk. */
 const MAX_SETTLE_MS = 30_000;
 
-interface Consumer {
-  readonly life: Life;
-  readonly delivery: Delivery;
-}
-
-export class Night {
+export class FaultRun {
   readonly scenario: Scenario;
   readonly startedAt = Date.now() + AHEAD_MS;
-  readonly clock = new TurnedClock();
+  readonly clock = new VirtualClock();
   readonly injector: Injector;
   readonly queue: DispatchQueue;
   readonly upstream: ScriptedUpstream;
-  /** Rules that were broken, in words. */
-  readonly violations: string[] = [];
+  readonly rules = new RunRules();
   /** Batches that somebody asked a coordinator for. */
   readonly batchIds = new Set<string>();
-  /** `batch line` of those that are settled. */
-  readonly #settled = new Set<string>();
-  readonly #statuses = new Map<string, BatchStatus>();
   readonly #alarmsCutOff = new Map<string, number>();
   readonly #evicted = new Set<string>();
   readonly #lastActive = new Map<string, number>();
-  readonly #consumers = new Set<Consumer>();
+  readonly #consumers: Consumers;
   readonly #envs: Readonly<Record<Side, Env>>;
   #evictions = 0;
-  #consumerDeaths = 0;
   /** What is under way and needs no time to pass. */
   readonly #busy = new Set<{ readonly what: string }>();
   #hasCrashed = false;
-  readonly #checkedChunks = new Map<string, number>();
 
   constructor(scenario: Scenario) {
     this.scenario = scenario;
     this.injector = new Injector(planFaults(scenario, this.startedAt), (side) => {
       if (side === "coordinator") this.#hasCrashed = true;
     });
-    const mishaps = { ...scenario.mishaps, until: this.startedAt + scenario.quietAfterMs };
-    this.queue = new DispatchQueue(Random.of(scenario.seed, 5), mishaps, (at, delivery) => {
-      this.clock.schedule(at, () => void this.#consume(delivery));
+    const queueFaults = { ...scenario.queueFaults, until: this.startedAt + scenario.quietAfterMs };
+    this.queue = new DispatchQueue(Random.of(scenario.seed, 5), queueFaults, (at, delivery) => {
+      this.clock.schedule(at, () => void this.#consumers.consume(delivery, this.#envs.consumer));
     });
-    this.upstream = new ScriptedUpstream(scenario.answerOf, (batchId, line) => {
-      if (this.#settled.has(`${batchId} ${line}`)) this.violations.push(`line ${line} was sent after it had settled`);
-    });
+    this.#consumers = new Consumers(this.queue, this.rules);
+    this.upstream = new ScriptedUpstream(scenario.answerOf, (batchId, line) => this.rules.noteSent(batchId, line));
     this.#envs = {
       coordinator: this.#envOf("coordinator"),
       consumer: this.#envOf("consumer"),
@@ -88,36 +76,36 @@ export class Night {
     return this.#envs.http;
   }
 
-  /** By mishap: an object that rests is evicted in any night. */
+  /** Those that the scenario asks for: an object that rests is evicted in any run. */
   get evictions(): number {
     return this.#evictions;
   }
 
   get consumerDeaths(): number {
-    return this.#consumerDeaths;
+    return this.#consumers.deaths;
   }
 
   /** Until nothing more is to be done, or `limitAt`. */
   async play(client: () => Promise<void>, limitAt: () => number): Promise<void> {
     this.#begin();
     try {
-      const stay = { isOver: false };
+      const session = { isOver: false };
       void client()
-        .catch((error: unknown) => this.violations.push(`the client broke off: ${String(error)}`))
+        .catch((error: unknown) => this.rules.broken(`the client broke off: ${String(error)}`))
         .finally(() => {
-          stay.isOver = true;
+          session.isOver = true;
         });
       for (;;) {
         await this.#settle();
         const probes = await this.#look();
-        if (stay.isOver && (await this.#isOver(probes))) return;
+        if (session.isOver && (await this.#isOver(probes))) return;
         const alarms = [...probes].map(([id, { alarmAt }]) => ({
           id,
           at: alarmAt ?? this.#alarmsCutOff.get(id) ?? Infinity,
         }));
         const next = Math.min(this.clock.nextAt ?? Infinity, ...alarms.map(({ at }) => at));
         if (next > limitAt()) {
-          this.violations.push(
+          this.rules.broken(
             `not over after ${(limitAt() - this.startedAt) / MINUTE_MS} minutes: ${this.#describe(probes)}`,
           );
           return;
@@ -148,14 +136,6 @@ export class Night {
     });
   }
 
-  /** Somebody saw this batch in this status. */
-  noteStatus(observer: string, batchId: string, status: BatchStatus): void {
-    const key = `${observer} ${batchId}`;
-    const last = this.#statuses.get(key) ?? "validating";
-    if (!leadsTo(last, status)) this.violations.push(`${observer} saw ${last}, then ${status}`);
-    this.#statuses.set(key, status);
-  }
-
   #begin(): void {
     this.clock.start(this.startedAt);
     const random = Random.of(this.scenario.seed, 6);
@@ -167,12 +147,12 @@ export class Night {
     const { quietAfterMs, evictions, consumerDeaths } = this.scenario;
     for (let at = this.startedAt; at < this.startedAt + quietAfterMs; at += SECOND_MS) {
       if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy("an eviction", () => this.#evict()));
-      if (random.chance(consumerDeaths)) this.clock.schedule(at, () => this.#killConsumer(random));
+      if (random.chance(consumerDeaths)) this.clock.schedule(at, () => this.#consumers.killOne(random));
     }
   }
 
   #end(): void {
-    for (const { life } of this.#consumers) life.end();
+    this.#consumers.endAll();
     this.clock.stop();
     vi.restoreAllMocks();
   }
@@ -183,7 +163,7 @@ export class Night {
       if (performance.now() > deadline) throw new Error(`something hangs: ${this.#describeBusy()}`);
       if (this.#hasCrashed) await this.#crash();
       await yieldToOthers();
-      this.#redeliver();
+      this.#consumers.redeliver();
       calm = this.#busy.size === 0 && this.injector.pending === 0 ? calm + 1 : 0;
     }
   }
@@ -194,20 +174,10 @@ export class Night {
     for (const id of this.batchIds) {
       const probe = await this.#probe(id);
       probes.set(id, probe);
-      if (probe.record !== null) this.noteStatus("the object", id, probe.record.status);
-      if (probe.chunks.length > (this.#checkedChunks.get(id) ?? 0)) await this.#checkChunks(id, probe);
+      if (probe.record !== null) this.rules.noteStatus("the object", id, probe.record.status);
+      await this.rules.checkChunks(id, probe);
     }
     return probes;
-  }
-
-  async #checkChunks(id: string, { chunks }: Probe): Promise<void> {
-    this.#checkedChunks.set(id, chunks.length);
-    const { objects } = await env.BUCKET.list({ prefix: chunkPrefix(id) });
-    const sizes = new Map(objects.map(({ key, size }) => [key, size]));
-    for (const { key, lines } of chunks) {
-      const bytes = lines.reduce((sum, line) => sum + line.bytes, 0);
-      if (sizes.get(key) !== bytes) this.violations.push(`chunk ${key} is counted, but not stored`);
-    }
   }
 
   async #probe(id: string): Promise<Probe> {
@@ -246,37 +216,6 @@ export class Night {
     });
   }
 
-  async #consume(delivery: Delivery): Promise<void> {
-    const consumer: Consumer = { life: new Life(), delivery };
-    const { batch, verdict } = messageBatchOf(delivery);
-    this.#consumers.add(consumer);
-    try {
-      await lives.run(consumer.life, () => consumeQueue(batch, this.#envs.consumer, createExecutionContext()));
-    } catch (error) {
-      this.violations.push(`a consumer threw: ${String(error)}`);
-    }
-    this.#consumers.delete(consumer);
-    if (verdict.said === null) this.violations.push("a consumer said nothing of its message");
-    else if (verdict.said !== "ack") this.queue.retry(delivery, verdict.said.retryAfterMs);
-  }
-
-  #killConsumer(random: Random): void {
-    const alive = [...this.#consumers];
-    const chosen = alive[random.between(0, Math.max(0, alive.length - 1))];
-    if (chosen === undefined) return;
-    this.#consumerDeaths += 1;
-    chosen.life.end();
-  }
-
-  /** The queue learns that a consumer is dead. */
-  #redeliver(): void {
-    for (const consumer of this.#consumers) {
-      if (!consumer.life.isOver()) continue;
-      this.#consumers.delete(consumer);
-      this.queue.retry(consumer.delivery);
-    }
-  }
-
   /** Everything in the memory of all objects is gone, in the middle of whatever they did. */
   async #crash(): Promise<void> {
     this.#hasCrashed = false;
@@ -298,7 +237,7 @@ export class Night {
     await evictDurableObject(env.COORDINATORS.getByName(id)).catch(() => {});
   }
 
-  /** An object that nobody will have called for so long until `next` forgets what is not stored. */
+  /** An object that nobody calls for ten seconds before `next` forgets what is not stored. */
   async #hibernate(next: number): Promise<void> {
     for (const [id, at] of this.#lastActive) {
       if (next - at <= HIBERNATES_AFTER_MS) continue;
@@ -339,16 +278,8 @@ export class Night {
       },
       afterCoordinator: async (id) => {
         this.#lastActive.set(id, Date.now());
-        const { chunks } = await this.#probe(id);
-        for (const { line, result } of chunks.flatMap(({ lines }) => lines)) {
-          if (result !== "void") this.#settled.add(`${id} ${line}`);
-        }
+        this.rules.noteSettled(id, await this.#probe(id));
       },
     });
   }
-}
-
-/** Along the arrows of src/domain/batch.ts; nobody has to see every status. */
-function leadsTo(from: BatchStatus, to: BatchStatus): boolean {
-  return from === to || BATCH_STATUSES.some((next) => canMove(from, next) && leadsTo(next, to));
 }

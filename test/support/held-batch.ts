@@ -1,28 +1,29 @@
 /**
- * A batch that stands still: the clock shows a year in which no alarm fires by itself, the queue is held, and a
- * test does by hand what alarms and consumers do. The object, R2 and D1 are real.
+ * A batch that is held: the clock shows a year in which no alarm fires by itself, the queue keeps its messages, and
+ * a test does by hand what alarms and consumers do. The object, R2 and D1 are real.
  */
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, vi } from "vitest";
-import { type BatchRecord, NO_TIMES, type Usage } from "../../src/domain/batch.ts";
+import type { BatchRecord, Usage } from "../../src/domain/batch.ts";
 import type { ChunkLine } from "../../src/domain/chunk.ts";
-import type { ClaimReply, Dispatch, ReportReply, Report } from "../../src/domain/conversation.ts";
+import type { ClaimReply, Dispatch, Report, ReportReply } from "../../src/domain/conversation.ts";
 import type { ClaimedSlice } from "../../src/domain/slices.ts";
 import { findBatch } from "../../src/stores/batches.ts";
 import { findFile, insertFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix, fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
+import { aBatch } from "./batch-record.ts";
 
 export const NOON = new Date("2040-01-01T12:00:00Z");
 const DAY_SECONDS = 86_400;
 
 const heldDispatches: Dispatch[] = [];
 
-type Held = "Date" | "setTimeout" | "clearTimeout";
+type FakeTimer = "Date" | "setTimeout" | "clearTimeout";
 
 /** To be called once in a test file: holds clock and queue before each test, and lets them go after it. */
-export function holdClockAndQueue(toFake: Held[] = ["Date"]): void {
+export function holdClockAndQueue(toFake: FakeTimer[] = ["Date"]): void {
   beforeEach(() => {
     vi.useFakeTimers({ toFake, now: NOON });
     heldDispatches.length = 0;
@@ -64,7 +65,7 @@ export function inputLine(number: number): string {
   });
 }
 
-export interface StillOptions {
+export interface HeldBatchOptions {
   /** How many good lines. */
   readonly lines: number;
   /** In place of them. */
@@ -75,7 +76,7 @@ export interface StillOptions {
   /** Variables in place of the deployment's, until the object is evicted. */
   readonly settings: Readonly<Record<string, string>>;
   /** Another batch, whose tenant and file this one shares. */
-  readonly beside: StillBatch | null;
+  readonly beside: HeldBatch | null;
 }
 
 /** What a consumer holds after a claim. */
@@ -84,71 +85,59 @@ export interface Work {
   readonly slices: readonly ClaimedSlice[];
 }
 
-export class StillBatch {
-  readonly order: BatchRecord;
+export class HeldBatch {
+  readonly record: BatchRecord;
   readonly #sealedKey: string | null;
 
-  private constructor(order: BatchRecord, sealedKey: string | null) {
-    this.order = order;
+  private constructor(record: BatchRecord, sealedKey: string | null) {
+    this.record = record;
     this.#sealedKey = sealedKey;
   }
 
-  /** Stores the input and writes the order; the coordinator knows nothing yet. */
-  static async prepare(options: Partial<StillOptions> = {}): Promise<StillBatch> {
+  /** Stores the input and writes the record; the coordinator knows nothing yet. */
+  static async prepare(options: Partial<HeldBatchOptions> = {}): Promise<HeldBatch> {
     const { beside = null, upstream = "echo", sealedKey = null, windowSeconds = DAY_SECONDS } = options;
-    const tenant = beside?.order.tenant ?? `tenant-${crypto.randomUUID()}`;
-    const inputFileId = beside?.order.inputFileId ?? `file-${crypto.randomUUID()}`;
+    const tenant = beside?.record.tenant ?? `tenant-${crypto.randomUUID()}`;
+    const inputFileId = beside?.record.inputFileId ?? `file-${crypto.randomUUID()}`;
     if (beside === null) {
       const lines = Array.from({ length: options.lines ?? 3 }, (_, number) => inputLine(number));
       await storeInput(tenant, inputFileId, options.input ?? `${lines.join("\n")}\n`);
     }
     const now = new Date();
-    const order: BatchRecord = {
-      id: `batch_${crypto.randomUUID()}`,
+    const record = aBatch({
       tenant,
-      status: "validating",
-      endpoint: "/v1/chat/completions",
       inputFileId,
-      completionWindow: "24h",
       upstream,
-      model: null,
       metadata: { purpose: "a test" },
-      errors: null,
-      usage: null,
-      outputFileId: null,
-      errorFileId: null,
-      outputExpiresAfterSeconds: null,
-      counts: { total: 0, completed: 0, failed: 0 },
       createdAt: now,
       expiresAt: new Date(now.getTime() + windowSeconds * 1000),
-      times: NO_TIMES,
-    };
-    return new StillBatch(order, sealedKey);
+    });
+    return new HeldBatch(record, sealedKey);
   }
 
   /** Started, and not looked at yet. */
-  static async start(options: Partial<StillOptions> = {}): Promise<StillBatch> {
-    const batch = await StillBatch.prepare(options);
+  static async start(options: Partial<HeldBatchOptions> = {}): Promise<HeldBatch> {
+    const batch = await HeldBatch.prepare(options);
     if (options.settings !== undefined) await batch.setSettings(options.settings);
     await batch.begin();
     return batch;
   }
 
   /** Started and validated, with its first dispatches in the queue. */
-  static async launch(options: Partial<StillOptions> = {}): Promise<StillBatch> {
-    const batch = await StillBatch.start(options);
+  static async launch(options: Partial<HeldBatchOptions> = {}): Promise<HeldBatch> {
+    const batch = await HeldBatch.start(options);
     await batch.alarm();
     return batch;
   }
 
-  /** The same with another order. */
-  with(change: Partial<BatchRecord>): StillBatch {
-    return new StillBatch({ ...this.order, ...change }, this.#sealedKey);
+  /** The same with another record. */
+  with(change: Partial<BatchRecord>): HeldBatch {
+    return new HeldBatch({ ...this.record, ...change }, this.#sealedKey);
   }
 
   /** The same with a provider's own key. */
-  sealed(sealedKey: string): StillBatch {
-    return new StillBatch(this.order, sealedKey);
+  sealed(sealedKey: string): HeldBatch {
+    return new HeldBatch(this.record, sealedKey);
   }
 
   async setSettings(settings: Readonly<Record<string, string>>): Promise<void> {
@@ -158,12 +147,12 @@ export class StillBatch {
   }
 
   async begin(): Promise<void> {
-    const started = await this.stub.start({ batch: this.order, sealedKey: this.#sealedKey });
+    const started = await this.stub.start({ batch: this.record, sealedKey: this.#sealedKey });
     if (!started.ok) throw new Error("the batch was not started");
   }
 
   get id(): string {
-    return this.order.id;
+    return this.record.id;
   }
 
   get stub() {
@@ -244,12 +233,12 @@ export class StillBatch {
 
   /** D1's copy. */
   async row(): Promise<BatchRecord | null> {
-    return findBatch(await openDatabase(env.DB), this.order.tenant, this.id);
+    return findBatch(await openDatabase(env.DB), this.record.tenant, this.id);
   }
 
   async file(id: string | null | undefined) {
     if (id === null || id === undefined) return null;
-    return findFile(await openDatabase(env.DB), { tenant: this.order.tenant, id, now: new Date() });
+    return findFile(await openDatabase(env.DB), { tenant: this.record.tenant, id, now: new Date() });
   }
 
   /** The lines of a result file, parsed. */

@@ -23,7 +23,15 @@ export interface ErrorFields {
 }
 
 export async function send(path: string, init: RequestInit = {}): Promise<Answered> {
-  const response = await exports.default.fetch(new Request(ORIGIN + path, { headers: ADMIN, ...init }));
+  return readAnswer(await exports.default.fetch(makeRequest(path, init)));
+}
+
+/** With the deployment's key, unless `init` has headers of its own. */
+export function makeRequest(path: string, init: RequestInit): Request {
+  return new Request(ORIGIN + path, { headers: ADMIN, ...init });
+}
+
+export async function readAnswer(response: Response): Promise<Answered> {
   const text = new TextDecoder().decode(await response.arrayBuffer());
   return { status: response.status, headers: response.headers, text, json: parse(text) };
 }

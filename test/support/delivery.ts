@@ -7,7 +7,7 @@ import { createExecutionContext, createMessageBatch, getQueueResult } from "clou
 import { vi } from "vitest";
 import type { Report } from "../../src/domain/conversation.ts";
 import { consumeQueue } from "../../src/queue/consumer.ts";
-import type { StillBatch } from "../batch/still-batch.ts";
+import type { HeldBatch } from "./held-batch.ts";
 
 export interface Delivery {
   readonly queue?: string;
@@ -54,12 +54,12 @@ export async function deliver(bodies: readonly unknown[], delivery: Delivery = {
 }
 
 /** Delivers the last dispatch that was sent for the batch. */
-export function deliverLast(batch: StillBatch, delivery: Delivery = {}) {
+export function deliverLast(batch: HeldBatch, delivery: Delivery = {}) {
   return deliver([{ batchId: batch.id, token: batch.lastToken }], delivery);
 }
 
 /** By alarm and dispatch, until the object is gone. */
-export async function workToTheEnd(batch: StillBatch, settings: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function workToTheEnd(batch: HeldBatch, settings: Readonly<Record<string, string>> = {}): Promise<void> {
   const delivered = new Set<string>();
   for (let passes = 0; passes < 60; passes += 1) {
     const alarmTime = await batch.alarmTime();
@@ -117,7 +117,7 @@ export interface FailingReports {
   readonly stop: () => void;
 }
 
-/** Reports fail so often. A stub that failed once is broken, as the platform's are. */
+/** The first `times` reports fail. A stub that failed once is broken, as the platform's are. */
 export function failReports(fault: ReportFault, times: number): FailingReports {
   const made: Report[] = [];
   const getByName = env.COORDINATORS.getByName.bind(env.COORDINATORS);

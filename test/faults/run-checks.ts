@@ -1,11 +1,11 @@
-/** What must be true in the morning, whatever happened at night. Each check names the rule it finds broken. */
+/** What must be true at the end of a fault run, whatever failed in it. Each check names the rule it finds broken. */
 import { env } from "cloudflare:workers";
 import type { BatchStatus } from "../../src/domain/batch.ts";
 import { FILES_PREFIX, fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
 import { type BatchReply, type Client, customIdOf } from "./client.ts";
-import type { Night } from "./night.ts";
+import type { FaultRun } from "./fault-run.ts";
 
 interface ResultLine {
   readonly custom_id: string;
@@ -21,15 +21,15 @@ const EXPECTED_UNEXECUTED: Partial<Readonly<Record<BatchStatus, string>>> = {
 };
 
 /** @returns the rules that were broken, in words. */
-export async function checkMorning(night: Night, client: Client): Promise<readonly string[]> {
-  const broken = [...night.violations];
-  if (client.batch !== null) broken.push(...(await checkResults(night, client, client.batch)));
-  broken.push(...checkPace(night));
-  broken.push(...(await checkLeftovers(night)));
+export async function checkOutcome(run: FaultRun, client: Client): Promise<readonly string[]> {
+  const broken = [...run.rules.violations];
+  if (client.batch !== null) broken.push(...(await checkResults(run, client, client.batch)));
+  broken.push(...checkPace(run));
+  broken.push(...(await checkLeftovers(run)));
   return broken;
 }
 
-/** Empties the stores, so that the next night begins like the first. */
+/** Empties the stores, so that the next run begins like the first. */
 export async function clearStores(): Promise<void> {
   const { objects } = await env.BUCKET.list();
   if (objects.length > 0) await env.BUCKET.delete(objects.map(({ key }) => key));
@@ -38,14 +38,14 @@ export async function clearStores(): Promise<void> {
 }
 
 /** Invariant 1: every custom_id once, in input order, in the file where it belongs; counts that say the same. */
-async function checkResults(night: Night, client: Client, batch: BatchReply): Promise<readonly string[]> {
+async function checkResults(run: FaultRun, client: Client, batch: BatchReply): Promise<readonly string[]> {
   const broken: string[] = [];
   const output = await readResults(batch.output_file_id);
   const errors = await readResults(batch.error_file_id);
   const unexecuted = errors.filter(({ response, error }) => response === null && error?.code.startsWith("batch_"));
   const { total, completed, failed } = batch.request_counts;
   const wasValidated = total > 0;
-  if (total !== (wasValidated ? night.scenario.lines : 0)) broken.push(`total is ${total}`);
+  if (total !== (wasValidated ? run.scenario.lines : 0)) broken.push(`total is ${total}`);
   if (output.length + errors.length !== total) broken.push(`${output.length} + ${errors.length} lines of ${total}`);
   if (output.length !== completed) broken.push(`${completed} completed, but ${output.length} output lines`);
   if (errors.length - unexecuted.length !== failed) broken.push(`${failed} failed, but other error lines`);
@@ -69,7 +69,7 @@ async function checkResults(night: Night, client: Client, batch: BatchReply): Pr
     if (error?.code !== EXPECTED_UNEXECUTED[batch.status]) broken.push(`${batch.status} with a line ${error?.code}`);
   }
   if (batch.status === "completed" && unexecuted.length > 0) broken.push("completed with unexecuted lines");
-  const { cancelAfterMs } = night.scenario;
+  const { cancelAfterMs } = run.scenario;
   if (client.isCancelAccepted && batch.status !== "cancelled") broken.push(`cancelled, and it is ${batch.status}`);
   if (batch.status === "cancelled" && cancelAfterMs === null) broken.push("cancelled by nobody");
   return broken;
@@ -85,11 +85,11 @@ async function readResults(fileId: string | null): Promise<readonly ResultLine[]
     .map((line) => JSON.parse(line) as ResultLine);
 }
 
-/** Nothing runs hot: so many calls in any ten seconds, and so many a minute over the whole night. */
-function checkPace(night: Night): readonly string[] {
-  const { lines } = night.scenario;
+/** Nothing runs hot: a limit on the calls in any ten seconds, which grows with the lines of the batch. */
+function checkPace(run: FaultRun): readonly string[] {
+  const { lines } = run.scenario;
   const perWindow = new Map<number, number>();
-  for (const { at } of night.injector.calls) {
+  for (const { at } of run.injector.calls) {
     const window = Math.floor(at / 10_000);
     perWindow.set(window, (perWindow.get(window) ?? 0) + 1);
   }
@@ -99,9 +99,9 @@ function checkPace(night: Night): readonly string[] {
 }
 
 /** After the sweep of another day there is no row without bytes, no bytes without a row, and no chunk. */
-async function checkLeftovers(night: Night): Promise<readonly string[]> {
+async function checkLeftovers(run: FaultRun): Promise<readonly string[]> {
   const broken: string[] = [];
-  await sweep(env, new Date(night.startedAt + 3 * DAY_MS));
+  await sweep(env, new Date(run.startedAt + 3 * DAY_MS));
   const { objects } = await env.BUCKET.list();
   const stored = new Set(objects.map(({ key }) => key));
   const { results } = await env.DB.prepare("SELECT id, deleted_at FROM files").all<{

@@ -1,6 +1,6 @@
 /**
- * The clock of a simulated night: `Date` and timers stand still until the simulation moves them. Real I/O goes
- * on meanwhile, at no time at all.
+ * The clock of a fault run: `Date` and timers do not move until the run moves them. Real I/O goes on meanwhile,
+ * and takes no virtual time.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { vi } from "vitest";
@@ -15,7 +15,7 @@ const TICK_MS = 100;
 
 const realSetTimeout = globalThis.setTimeout;
 
-export class TurnedClock {
+export class VirtualClock {
   readonly #timers = new Map<number, Timer>();
   #lastId = 0;
 

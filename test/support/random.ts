@@ -28,7 +28,7 @@ export class Random {
     return values[this.between(0, values.length - 1)] ?? values[0];
   }
 
-  /** Another sequence, which follows from this seed and the numbers, however far this one has come. */
+  /** Another sequence, which follows from this seed and the numbers, however many numbers this one has given. */
   static of(...numbers: readonly number[]): Random {
     return new Random(numbers.reduce((mixed, number) => Math.imul(mixed ^ number, 0x9e3779b1) ^ (mixed >>> 13), 17));
   }
