@@ -21,6 +21,7 @@ const testBindings = {
   MOCK_API_KEY: "sk-mock-upstream",
   UPSTREAMS: {
     echo: { kind: "echo" },
+    "echo-crowded": { kind: "echo" },
     "echo-listed": { kind: "echo", models: ["listed-model"] },
     mock: { kind: "http", base_url: "http://mock.test/v1", api_key_secret: "MOCK_API_KEY", timeout_seconds: 5 },
     "mock-open": { kind: "http", base_url: "http://mock-open.test/v1", timeout_seconds: 5 },

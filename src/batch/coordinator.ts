@@ -7,7 +7,9 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { type BatchRecord, type BatchStatus, isFinal, move } from "../domain/batch.ts";
+import type { Pause } from "../domain/breaker.ts";
 import type {
+  BatchSnapshot,
   CancelReply,
   ClaimReply,
   Coordinator,
@@ -18,15 +20,15 @@ import type {
   StartReply,
 } from "../domain/conversation.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
-import { LOST_STATE } from "../protocol/batch-problems.ts";
+import { LOST_STATE, UNREADABLE_INPUT } from "../protocol/batch-problems.ts";
 import { findBatch, saveBatch, saveFinalBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { BatchCopy } from "./copy.ts";
-import { finalize, publishFinal, removeLeftovers } from "./ending.ts";
+import { finalize, publishFinal, removeLeftovers, settleLostLines, settleRefused } from "./ending.ts";
 import { LiveBatch } from "./live-batch.ts";
 import { finalOf, type FinalState } from "./state.ts";
 import { BatchStorage } from "./storage.ts";
-import { validateInput } from "./validate.ts";
+import { validateInput, type Verdict } from "./validate.ts";
 import { WakeUp } from "./wake-up.ts";
 
 /**
@@ -38,6 +40,8 @@ const AWAKE_EVERY_MS = 5_000;
 const START_PATIENCE_MS = 30_000;
 /** A copy in D1 this old, with no record here, is nobody's work in progress. */
 const ABANDONED_AFTER_MS = 600_000;
+/** An input whose validation ended the object this often, without a word, is not tried again. */
+const MAX_VALIDATIONS = 5;
 /** developers.cloudflare.com/queues/platform/limits: messages a `sendBatch` takes. */
 const MESSAGES_PER_SEND = 100;
 
@@ -80,8 +84,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     return { ok: true, batch };
   }
 
-  async snapshot(): Promise<BatchRecord | null> {
-    return this.#load()?.record ?? null;
+  async snapshot(): Promise<BatchSnapshot | null> {
+    const live = this.#load();
+    if (live === null) return null;
+    return live.pause === null ? live.record : { ...live.record, pause: live.pause };
   }
 
   async cancel(): Promise<CancelReply> {
@@ -103,9 +109,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   async report(report: Report): Promise<ReportReply> {
     const live = this.#load();
     if (live === null) return { kind: "unknown" };
-    const statusBefore = live.record.status;
+    const [statusBefore, pauseBefore] = [live.record.status, live.pause];
     const reply = live.report(report, new Date());
     if (live.record.status !== statusBefore) logStatus(live.record);
+    logPause(live, pauseBefore);
     const needsWork = live.stage.kind !== "open" || live.needsDispatch(new Date());
     this.#wakeUp.at(needsWork ? Date.now() : this.#nextStepAt(live));
     return reply;
@@ -168,6 +175,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const lapsed = live.takeBackLapsed(new Date());
     if (lapsed > 0) logEvent("dispatches_lapsed", { batch: live.record.id, dispatches: lapsed });
     await this.#copy.refresh(this.env, live);
+    await settleLostLines(this.env, live);
+    if (live.isRefusedForGood(new Date())) await settleRefused(this.env, live);
     if (live.isRunning) await this.#sendDispatches(live);
     if (live.stage.kind === "finalizing" || live.isDrained(new Date())) await finalize(this.env, live, this.#storage);
     const final = finalOf(live.stage);
@@ -177,11 +186,24 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   async #validate(live: LiveBatch): Promise<void> {
     const startedAt = Date.now();
     const isValidating = () => live.record.status === "validating" && live.stage.kind === "open";
-    const verdict = await validateInput(this.env, live.record, isValidating);
+    const tries = this.#storage.readValidationTries();
+    if (tries >= MAX_VALIDATIONS) return live.refuseInput([UNREADABLE_INPUT], new Date());
+    this.#storage.writeValidationTries(tries + 1);
+    const verdict = await this.#readInput(live, isValidating);
     if (verdict === null || !isValidating()) return;
     if (!verdict.ok) return live.refuseInput(verdict.reason, new Date());
     live.acceptInput(verdict.value.slices, verdict.value.model, new Date());
     logStatus(live.record, { validationMs: Date.now() - startedAt });
+  }
+
+  /** A failure that can be told is none that kills: it does not count. */
+  async #readInput(live: LiveBatch, isValidating: () => boolean): Promise<Verdict | null> {
+    try {
+      return await validateInput(this.env, live.record, isValidating);
+    } catch (error) {
+      this.#storage.writeValidationTries(0);
+      throw error;
+    }
   }
 
   async #sendDispatches(live: LiveBatch): Promise<void> {
@@ -242,6 +264,19 @@ function endingStatusOf({ record, stage }: LiveBatch): BatchStatus {
   const isOnItsWay = stage.kind === "draining" || stage.kind === "finalizing";
   const ending = isOnItsWay ? stage.ending : (finalOf(stage)?.record.status ?? record.status);
   return ending === "completed" ? record.status : ending;
+}
+
+/** One line when the upstream is paused, one when it serves again. Never what it said, nor its code: both may quote a prompt. */
+function logPause({ record, pause, isRunning }: LiveBatch, before: Pause | null): void {
+  const ids = { batch: record.id, upstream: record.upstream };
+  if (pause !== null && before === null) {
+    const { reason, since, probeAt } = pause;
+    const times = { since: new Date(since).toISOString(), nextProbe: new Date(probeAt).toISOString() };
+    logEvent("upstream_paused", { ...ids, reason, ...times });
+  } else if (pause === null && before !== null && isRunning) {
+    const pausedSeconds = Math.round((Date.now() - before.since) / 1000);
+    logEvent("upstream_resumed", { ...ids, reason: before.reason, pausedSeconds });
+  }
 }
 
 function logStatus(batch: BatchRecord, more: LogFields = {}): void {

@@ -3,18 +3,19 @@
  * files are written, D1 shows them together with the final status, and what is no longer needed is removed. Every step can
  * be repeated, and is, when it was cut off. The stages are drawn in state.ts.
  */
+import { settingsOf } from "../config.ts";
 import { type BatchRecord, move } from "../domain/batch.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
 import { logEvent } from "../log.ts";
 import { lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
-import type { MissingReason } from "../protocol/result-line.ts";
+import { type MissingReason, UPSTREAM_GONE } from "../protocol/result-line.ts";
 import { isInputHeld, saveFinalBatch } from "../stores/batches.ts";
 import { deleteChunks, findLostChunks } from "../stores/chunks.ts";
 import { isFileHidden, removeFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { writeResultFiles } from "./finalize.ts";
 import type { LiveBatch } from "./live-batch.ts";
-import { writeMissingResults } from "./missing-results.ts";
+import { type MissingResults, writeMissingResults } from "./missing-results.ts";
 import type { EarlyEnding, Ending, FinalState } from "./state.ts";
 import type { BatchStorage } from "./storage.ts";
 
@@ -27,6 +28,8 @@ const UNEXECUTED_REASONS: Readonly<Record<EarlyEnding, MissingReason>> = {
   expired: "batch_expired",
   failed: "input_file_unavailable",
 };
+
+type SettledSlices = Pick<MissingResults, "reason" | "slices"> & Partial<Pick<MissingResults, "answer">>;
 
 /** Writes the result files of a batch in stage `finalizing`, or gives them up. */
 export async function finalize(env: Env, live: LiveBatch, storage: BatchStorage): Promise<void> {
@@ -62,8 +65,24 @@ export async function removeLeftovers(env: Env, { record }: FinalState): Promise
   }
 }
 
+/** Lines that too many consumers died with are settled without a result. */
+export async function settleLostLines(env: Env, live: LiveBatch): Promise<void> {
+  const slices = live.lostSlices();
+  if (slices.length > 0) await settleSlices(env, live, { reason: "consumer_lost", slices });
+}
+
+/** Whatever is left of a guest's batch gets the answer with which its key was refused. */
+export async function settleRefused(env: Env, live: LiveBatch): Promise<void> {
+  const answer = live.pause?.failure ?? null;
+  live.stopWaiting();
+  logEvent("guest_refused", { batch: live.record.id });
+  await settleSlices(env, live, { reason: "upstream_refused", slices: live.unsettledSlices(), answer });
+}
+
 async function settleUnexecuted(env: Env, live: LiveBatch, ending: Ending): Promise<void> {
-  if (ending !== "completed") await settleRest(env, live, UNEXECUTED_REASONS[ending]);
+  if (ending === "completed") return;
+  const isUpstreamGone = ending === "expired" && !settingsOf(env).upstreams.has(live.record.upstream);
+  await settleRest(env, live, { reason: UNEXECUTED_REASONS[ending], answer: isUpstreamGone ? UPSTREAM_GONE : null });
 }
 
 /** Lines whose results R2 has no more are settled again: with their old reason if they never ran, else as lost. */
@@ -74,12 +93,18 @@ async function settleLost(env: Env, live: LiveBatch, ending: Ending): Promise<vo
     await settleUnexecuted(env, live, ending);
   }
   live.loseChunks(lost.filter((chunk) => !isUnexecuted(chunk)));
-  await settleRest(env, live, "result_lost");
+  await settleRest(env, live, { reason: "result_lost" });
 }
 
-async function settleRest(env: Env, live: LiveBatch, reason: MissingReason): Promise<void> {
-  const missing = { batch: live.record, reason, slices: live.unsettledSlices(), now: new Date() };
+async function settleRest(env: Env, live: LiveBatch, { reason, answer = null }: Omit<SettledSlices, "slices">) {
+  const missing = { batch: live.record, reason, answer, slices: live.unsettledSlices(), now: new Date() };
   for await (const chunk of writeMissingResults(env.BUCKET, missing)) live.settleMissing(chunk);
+}
+
+/** The batch goes on with what is left, and finalizes when nothing is. */
+async function settleSlices(env: Env, live: LiveBatch, work: SettledSlices): Promise<void> {
+  const missing = { batch: live.record, answer: null, ...work, now: new Date() };
+  for await (const chunk of writeMissingResults(env.BUCKET, missing)) live.settleWithoutResult(chunk, new Date());
 }
 
 async function writeResults(env: Env, live: LiveBatch, ending: Ending): Promise<FinalState> {

@@ -3,14 +3,15 @@
  * written through to the object's tables. Synchronous; no queue, R2, D1 or alarm here (src/batch/coordinator.ts).
  */
 import { type BatchRecord, type LineProblem, move } from "../domain/batch.ts";
-import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
-import type { BatchContext, ClaimReply, Report, ReportReply } from "../domain/conversation.ts";
+import { isRefusedForGood, type Pause } from "../domain/breaker.ts";
+import type { StoredChunk } from "../domain/chunk.ts";
+import type { ClaimReply, Report, ReportReply } from "../domain/conversation.ts";
 import { Dispatches } from "../domain/dispatches.ts";
 import { Dispatching, type UpstreamRoom } from "../domain/dispatching.ts";
 import { Ledger } from "../domain/ledger.ts";
 import type { ClaimedSlice, Slice } from "../domain/slices.ts";
-import { Tally } from "../domain/tally.ts";
-import type { BatchState, EarlyEnding, FinalState, Stage } from "./state.ts";
+import { Results } from "./results.ts";
+import { type BatchState, contextOf, type EarlyEnding, type FinalState, type Stage } from "./state.ts";
 import type { BatchStorage } from "./storage.ts";
 
 /** platform.openai.com/docs/guides/batch: a batch is `cancelling` for up to 10 minutes. */
@@ -28,8 +29,8 @@ export class LiveBatch {
   #dispatching: Dispatching;
   /** What it may have of its upstream, as last heard. */
   #room: UpstreamRoom;
-  /** Sums over the stored chunks. */
-  #tally: Tally;
+  /** What is stored of them, and the sums over it. */
+  readonly #results: Results;
 
   /** @param stored as read from `storage`, whose other tables are read here. */
   constructor(storage: BatchStorage, stored: BatchState, room: UpstreamRoom) {
@@ -38,15 +39,15 @@ export class LiveBatch {
     this.#room = room;
     this.#ledger = new Ledger(storage.readSlices());
     this.#dispatches = new Dispatches(storage.readDispatches(), room.linesPerInvocation, new Date());
-    this.#dispatching = new Dispatching(this.#ledger, this.#dispatches, room);
-    this.#tally = new Tally(storage.readChunks());
+    this.#results = new Results(storage);
+    this.#dispatching = this.#beginDispatching();
   }
 
   /** As a client sees it now. */
   get record(): BatchRecord {
     const { record, stage } = this.#state;
     if (stage.kind === "published") return stage.final.record;
-    return { ...record, counts: this.#tally.counts(record.counts.total), usage: this.#tally.usage };
+    return { ...record, counts: this.#results.counts(record.counts.total), usage: this.#results.usage };
   }
 
   get stage(): Stage {
@@ -73,6 +74,21 @@ export class LiveBatch {
     return this.isRunning ? this.#dispatching.runnableLines(now) : 0;
   }
 
+  /** Why nothing is sent to the upstream now; null when it is not paused. */
+  get pause(): Pause | null {
+    return this.isRunning ? this.#dispatching.pause : null;
+  }
+
+  /** A guest's key that is refused for ten minutes is mended by nobody. */
+  isRefusedForGood(now: Date): boolean {
+    return this.#state.sealedKey !== null && isRefusedForGood(this.pause, now);
+  }
+
+  /** Lines that too many consumers died with. */
+  lostSlices(): readonly ClaimedSlice[] {
+    return this.isRunning ? this.#ledger.lostSlices() : [];
+  }
+
   unsettledSlices(): readonly ClaimedSlice[] {
     return this.#ledger.unsettledSlices();
   }
@@ -86,7 +102,7 @@ export class LiveBatch {
       const states = slices.map((slice) => ({ slice, progress: "fresh" as const, token: null }));
       this.#storage.writeSlices(states);
       this.#ledger = new Ledger(states);
-      this.#dispatching = new Dispatching(this.#ledger, this.#dispatches, this.#room);
+      this.#dispatching = this.#beginDispatching();
       const total = this.#ledger.totalLines;
       const record = { ...this.#state.record, model, counts: { total, completed: 0, failed: 0 } };
       this.#write({ record: move(record, "in_progress", now) });
@@ -108,7 +124,7 @@ export class LiveBatch {
       }
       this.#storage.writeDispatch({ token, phase: "working" });
       this.#writeSlices();
-      return { ...reply, batch: this.#context() };
+      return { ...reply, batch: contextOf(this.#state) };
     });
   }
 
@@ -119,9 +135,11 @@ export class LiveBatch {
     if (dispatch === null || dispatch.phase === "sent") return { kind: "unknown" };
     return this.#storage.transaction(() => {
       this.#dispatches.renew(token, now);
-      this.#settle(report);
+      this.#results.settle(report, this.#ledger);
       this.#ledger.giveBack(token, report.givenBack);
+      const before = this.#dispatching.pause;
       this.#dispatching.observe(report, now);
+      if (this.#dispatching.pause !== before) this.#storage.writePause(this.#dispatching.pause);
       if (report.inputMissing && this.isRunning) this.endEarly("failed", now);
       if (phase === "leaving") this.#drop(token);
       else if (phase === "winding_down") this.#dispatches.windDown(token);
@@ -161,7 +179,10 @@ export class LiveBatch {
   takeBackLapsed(now: Date): number {
     const lapsed = this.#dispatches.findLapsed(now);
     this.#storage.transaction(() => {
-      for (const token of lapsed) this.#drop(token);
+      for (const token of lapsed) {
+        if (this.#dispatches.find(token)?.phase !== "sent") this.#ledger.releaseDead(token);
+        this.#drop(token);
+      }
     });
     return lapsed.length;
   }
@@ -197,23 +218,23 @@ export class LiveBatch {
   /** Settles lines that have no result; their error lines are already stored as `chunk`. */
   settleMissing(chunk: StoredChunk): void {
     this.#storage.transaction(() => {
-      this.#ledger.settleMissing(chunk.lines.map(({ line }) => line));
-      this.#storage.insertChunk(chunk);
-      this.#tally.add(chunk);
+      this.#results.settleMissing(chunk, this.#ledger);
       this.#writeSlices();
     });
+  }
+
+  /** The same while other lines may still run. */
+  settleWithoutResult(chunk: StoredChunk, now: Date): void {
+    this.settleMissing(chunk);
+    this.#finalizeWhenSettled(now);
   }
 
   /** Their bytes are gone: their lines are to be settled again. To be called when nothing runs any more. */
   loseChunks(chunks: readonly StoredChunk[]): void {
     if (chunks.length === 0) return;
     this.#storage.transaction(() => {
-      for (const { key, lines } of chunks) {
-        this.#storage.deleteChunk(key);
-        this.#ledger.reopen(lines.filter(({ result }) => result !== "void").map(({ line }) => line));
-      }
+      this.#results.lose(chunks, this.#ledger);
       this.#writeSlices();
-      this.#tally = new Tally(this.#storage.readChunks());
     });
   }
 
@@ -232,7 +253,7 @@ export class LiveBatch {
     const { record, stage } = this.#state;
     const times = [this.#dispatches.nextLapseAt];
     if (stage.kind === "open") {
-      times.push(record.expiresAt.getTime(), this.#ledger.nextDueAt(now.getTime()), this.#dispatching.pauseEndsAt(now));
+      times.push(record.expiresAt.getTime(), this.#ledger.nextDueAt(now.getTime()), this.#dispatching.probeDueAt(now));
     } else if (stage.kind === "draining") {
       times.push(stage.until.getTime());
     }
@@ -245,19 +266,6 @@ export class LiveBatch {
     return this.isRunning && now < this.#state.record.expiresAt;
   }
 
-  #settle({ token, chunk, usage }: Report): void {
-    if (chunk === null || this.#storage.hasChunk(chunk.key)) return;
-    const accepted = this.#ledger.settle(token, chunk.lines);
-    if (!accepted.includes(true)) return;
-    const lines = chunk.lines.map(({ line, bytes, result }, index): StoredLine => {
-      const stored: StoredResult = accepted[index] === true ? result : "void";
-      return { line, bytes, result: stored };
-    });
-    const stored = { key: chunk.key, lines, usage };
-    this.#storage.insertChunk(stored);
-    this.#tally.add(stored);
-  }
-
   /** Also when the window is over meanwhile: nothing is missing. */
   #finalizeWhenSettled(now: Date): void {
     if (this.#state.record.status !== "in_progress" || this.#ledger.unsettledLines > 0) return;
@@ -265,10 +273,10 @@ export class LiveBatch {
     this.#write({ record, stage: { kind: "finalizing", ending: "completed" } });
   }
 
-  #context(): BatchContext {
-    const { record, sealedKey } = this.#state;
-    const { id: batchId, endpoint, upstream, inputFileId, expiresAt } = record;
-    return { batchId, endpoint, upstream, inputFileId, expiresAt, sealedKey };
+  #beginDispatching(): Dispatching {
+    const lines = { ledger: this.#ledger, dispatches: this.#dispatches };
+    const hasServed = this.#results.counts(0).completed > 0;
+    return new Dispatching(lines, this.#room, { pause: this.#storage.readPause(), hasServed });
   }
 
   /** The dispatch is gone, and what it held is there for others. */

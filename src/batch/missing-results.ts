@@ -6,6 +6,7 @@ import type { BatchRecord } from "../domain/batch.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
 import type { StoredChunk, StoredLine } from "../domain/chunk.ts";
 import { type ClaimedSlice, groupNeighbours } from "../domain/slices.ts";
+import type { Failure } from "../domain/outcome.ts";
 import { newId } from "../new-id.ts";
 import { readRequest } from "../protocol/request-line.ts";
 import { toMissingResultLine, type MissingReason } from "../protocol/result-line.ts";
@@ -13,9 +14,14 @@ import { putChunk } from "../stores/chunks.ts";
 import { readInputLines } from "../stores/input-lines.ts";
 import { chunkKey } from "../stores/object-keys.ts";
 
+/** Lines that were never tried count neither as completed nor as failed (wire contract, "Batch object"). */
+const UNEXECUTED: ReadonlySet<MissingReason> = new Set(["batch_expired", "batch_cancelled", "input_file_unavailable"]);
+
 export interface MissingResults {
   readonly batch: BatchRecord;
   readonly reason: MissingReason;
+  /** What stands in the error lines in place of the reason; a line's own last answer goes before it. */
+  readonly answer: Failure | null;
   readonly slices: readonly ClaimedSlice[];
   readonly now: Date;
 }
@@ -26,11 +32,12 @@ export async function* writeMissingResults(bucket: R2Bucket, work: MissingResult
     const customIds = await readCustomIds(bucket, work.batch, slices);
     const encoder = new TextEncoder();
     const texts: string[] = [];
-    const result = work.reason === "result_lost" ? "failed" : "unexecuted";
     const lines: StoredLine[] = [];
-    for (const { line } of slices.flatMap((slice) => slice.lines)) {
+    for (const { line, history = null } of slices.flatMap((slice) => slice.lines)) {
       const id = newId("batch_req_", work.now);
-      const text = toMissingResultLine({ id, customId: customIds.get(line) ?? null, reason: work.reason });
+      const answer = history?.failure ?? work.answer;
+      const text = toMissingResultLine({ id, customId: customIds.get(line) ?? null, reason: work.reason, answer });
+      const result = history === null && UNEXECUTED.has(work.reason) ? "unexecuted" : "failed";
       texts.push(text);
       lines.push({ line, bytes: encoder.encode(text).length, result });
     }

@@ -15,7 +15,7 @@ const MAX_TOLD = 16;
 /** What a batch may have before it has looked: what it had, or what it would have among many. */
 export function firstRoom(env: Env, record: BatchRecord, lastShareLines: number | null): UpstreamRoom {
   const room = roomAmong(env, record, []);
-  return { ...room, shareLines: lastShareLines ?? room.shareLines };
+  return room.shareLines === 0 ? room : { ...room, shareLines: lastShareLines ?? room.shareLines };
 }
 
 export interface Seen {
@@ -83,11 +83,11 @@ function tellOthers(
 function roomAmong(env: Env, { id, upstream }: BatchRecord, running: readonly RunningBatch[]): UpstreamRoom {
   const { linesPerInvocation } = settingsOf(env);
   const load = loadOf(env, upstream, running);
-  if (load === null) return { maxInFlight: 1, shareLines: 1, linesPerInvocation };
+  if (load === null) return { maxInFlight: 1, shareLines: 0, linesPerInvocation };
   return { maxInFlight: load.maxInFlight, shareLines: planShare(load, id), linesPerInvocation };
 }
 
-/** Null: the upstream is gone from the settings. Its batches do not share it, each fails slowly by itself. */
+/** Null: the upstream is gone from the settings. Somebody edits them: its batches wait until it is back. */
 function loadOf(env: Env, upstream: string, running: readonly RunningBatch[]): UpstreamLoad | null {
   const { upstreams, linesPerInvocation } = settingsOf(env);
   const maxInFlight = upstreams.get(upstream)?.maxInFlight;

@@ -17,6 +17,7 @@
  * `in_progress`, and one that has ended shows its final status only when it is published.
  */
 import type { BatchRecord } from "../domain/batch.ts";
+import type { BatchContext } from "../domain/conversation.ts";
 import type { FileRecord } from "../domain/file.ts";
 
 /** The final status that a batch is on its way to. */
@@ -59,4 +60,10 @@ export interface BatchState {
 export interface FinalizeTries {
   readonly since: number;
   readonly tries: number;
+}
+
+/** What a consumer has to know of the batch. */
+export function contextOf({ record, sealedKey }: BatchState): BatchContext {
+  const { id: batchId, endpoint, upstream, inputFileId, expiresAt } = record;
+  return { batchId, endpoint, upstream, inputFileId, expiresAt, sealedKey };
 }

@@ -1,7 +1,9 @@
 /** The coordinator's rows, and the doors between them and the domain. No I/O. */
 import type { BatchRecord, Usage } from "../domain/batch.ts";
 import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
-import type { LineState, SliceProgress, SliceState } from "../domain/ledger.ts";
+import type { SliceState } from "../domain/ledger.ts";
+import type { LineHistory } from "../domain/line-history.ts";
+import type { LineState, SliceProgress } from "../domain/line-state.ts";
 import { type BatchState, type EarlyEnding, type Ending, finalOf, type FinalState, type Stage } from "./state.ts";
 
 export interface BatchStateRow extends Record<string, SqlStorageValue> {
@@ -103,15 +105,27 @@ function fromStageColumns({ ending, ends_by: endsBy, final }: BatchStateRow): St
   return { kind: "draining", ending: ending as EarlyEnding, until: new Date(endsBy) };
 }
 
+/** A line as JSON: 0 when it is settled. What has its usual value at the end of the list is left out. */
+type LineEntry = 0 | readonly [attempts: number, dueAt: number, lapses?: number, history?: LineHistory];
+
 function toProgressText(progress: SliceProgress): string {
-  if (typeof progress === "string") return progress;
-  return JSON.stringify(progress.map((line) => (line === null ? 0 : [line.attempts, line.dueAt])));
+  return typeof progress === "string" ? progress : JSON.stringify(progress.map(toLineEntry));
+}
+
+function toLineEntry(line: LineState): LineEntry {
+  if (line === null) return 0;
+  const { attempts, dueAt, lapses = 0, history = null } = line;
+  if (history !== null) return [attempts, dueAt, lapses, history];
+  return lapses === 0 ? [attempts, dueAt] : [attempts, dueAt, lapses];
 }
 
 function fromProgressText(text: string): SliceProgress {
   if (text === "fresh" || text === "settled") return text;
-  const lines = JSON.parse(text) as readonly (0 | readonly [number, number])[];
-  return lines.map((line): LineState => (line === 0 ? null : { attempts: line[0], dueAt: line[1] }));
+  return (JSON.parse(text) as readonly LineEntry[]).map((entry): LineState => {
+    if (entry === 0) return null;
+    const [attempts, dueAt, lapses = 0, history = null] = entry;
+    return { attempts, dueAt, lapses, history };
+  });
 }
 
 /** JSON has no dates: these come back as text. */

@@ -1,8 +1,9 @@
 /**
- * Everything that a coordinator stores, one method a statement or value: four tables (storage-schema.sql) and three values
+ * Everything that a coordinator stores, one method a statement or value: four tables (storage-schema.sql) and five values
  * that belong to no row. Synchronous, as the storage is: what belongs together is one transaction of the caller.
  */
 import type { BatchStatus } from "../domain/batch.ts";
+import type { Pause } from "../domain/breaker.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
 import type { StoredDispatch } from "../domain/dispatches.ts";
 import type { SliceState } from "../domain/ledger.ts";
@@ -26,6 +27,11 @@ const FAILURES_KEY = "failures";
 const FINALIZE_TRIES_KEY = "attempts";
 /** What the object told D1, and heard from it, last. */
 const PUBLISHED_KEY = "published";
+
+/** The upstream's pause: an object is out of memory between two probes. Absent when there is none. */
+const PAUSE_KEY = "pause";
+/** Counted before the input is read: what kills the object while it validates would do so again and again. */
+const VALIDATION_TRIES_KEY = "validations";
 
 /** What D1 was told, and the share that followed from what it answered. */
 export interface Published {
@@ -157,6 +163,23 @@ export class BatchStorage {
 
   writeFinalizeTries(tries: FinalizeTries): void {
     this.#storage.kv.put(FINALIZE_TRIES_KEY, tries);
+  }
+
+  readPause(): Pause | null {
+    return this.#storage.kv.get<Pause>(PAUSE_KEY) ?? null;
+  }
+
+  writePause(pause: Pause | null): void {
+    if (pause === null) this.#storage.kv.delete(PAUSE_KEY);
+    else this.#storage.kv.put(PAUSE_KEY, pause);
+  }
+
+  readValidationTries(): number {
+    return this.#storage.kv.get<number>(VALIDATION_TRIES_KEY) ?? 0;
+  }
+
+  writeValidationTries(tries: number): void {
+    this.#storage.kv.put(VALIDATION_TRIES_KEY, tries);
   }
 
   readPublished(): Published {

@@ -21,6 +21,9 @@
  */
 import type { BatchRecord, BatchStatus, Usage } from "./batch.ts";
 import type { Chunk } from "./chunk.ts";
+import type { Pause, AnswersHeard } from "./breaker.ts";
+import type { LineHistory } from "./line-history.ts";
+import type { UpstreamStanding } from "./retry-policy.ts";
 import type { ClaimedSlice } from "./slices.ts";
 
 /** A consumer reports at least this often: its coordinator sees that it lives, and it sees that its batch was cancelled. */
@@ -74,6 +77,8 @@ export type ReportReply =
       readonly slices: readonly ClaimedSlice[];
       /** False: there will be no further slices for this dispatch, it winds down. */
       readonly mayHaveMore: boolean;
+      /** What the coordinator knows of the upstream. */
+      readonly standing: UpstreamStanding;
     }
   /** Start nothing more; report what is in flight, and what was not started as given back. */
   | { readonly kind: "stop" }
@@ -91,12 +96,14 @@ export interface GivenBackLine {
   /** Tries so far. */
   readonly attempts: number;
   readonly dueAt: Date | null;
+  /** Null or absent: it never failed. */
+  readonly history?: LineHistory | null;
 }
 
 export interface AnswerCounts {
   /** Upstream answers since the last report, failures to answer included. */
   readonly answers: number;
-  /** How many of them were pressure: 429, 503, unreachable. */
+  /** How many of them were pressure: busy, or away (answer-class.ts). */
   readonly pressured: number;
 }
 
@@ -113,6 +120,8 @@ export interface Report extends AnswerCounts {
   readonly phase: Exclude<DispatchPhase, "sent">;
   /** The input's bytes were not there. */
   readonly inputMissing: boolean;
+  /** The answers by class. Absent in reports of an older Worker: then those that were pressure count as busy. */
+  readonly heard?: AnswersHeard;
 }
 
 /** What http, queue and sweep may ask of a batch's coordinator. Refusals are plain data: an RPC loses an error's class. */
@@ -120,7 +129,7 @@ export interface Coordinator {
   /** Takes on a new batch, status `validating`: it is stored and listed when this has returned. */
   start(order: StartOrder): Promise<StartReply>;
   /** The batch as it is now. Null: it is not here any more, and D1 has the whole truth. */
-  snapshot(): Promise<BatchRecord | null>;
+  snapshot(): Promise<BatchSnapshot | null>;
   /** Asking again is no mistake. */
   cancel(): Promise<CancelReply>;
   /** A consumer takes a dispatch on. A token counts once. */
@@ -134,6 +143,11 @@ export interface Coordinator {
   /** The sweep found a batch that is not final; `copy` is what D1 says of it. */
   wake(copy: BatchRecord): Promise<void>;
 }
+
+export type BatchSnapshot = BatchRecord & {
+  /** Why nothing is sent to its upstream now; absent when it is not paused. */
+  readonly pause?: Pause;
+};
 
 export interface StartOrder {
   readonly batch: BatchRecord;

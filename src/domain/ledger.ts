@@ -2,38 +2,28 @@
  * The ledger of a batch: which lines are settled, which are with whom, and which may be handed out. Pure
  * state in memory, rebuilt from and written through to tables by src/batch/storage.ts. A slice is
  * with one token at a time; a line settles once, whoever reports it, however often.
- *
- *             handOut              settle
- *   pending ───────────▶ open ───────────────▶ settled
- *     ▲  │                 │                    ▲   │
- *     │  └─────────────────┼── settleMissing ───┘   │
- *     ├─ giveBack, release ┘                        │
- *     └──────────────────── reopen ─────────────────┘
- *
- *   pending        nobody has the line; it may be handed out from the time at which it is due
- *   handOut        its slice goes to a dispatch, which then has all due lines of it
- *   giveBack       the dispatch wants it to be tried later, by whoever has room then
- *   release        the dispatch is gone: what it had is pending again
- *   settle         its result is stored
- *   settleMissing  the batch ends without a result of the line; its error line is stored
- *   reopen         the stored result is lost
+ * The life of a line is drawn in line-state.ts.
  */
 import { MAX_HANDED_BYTES } from "./limits.ts";
 import type { ChunkLine } from "./chunk.ts";
 import type { GivenBackLine } from "./conversation.ts";
-import type { ClaimedLine, ClaimedSlice, Slice } from "./slices.ts";
-
-/** A line that is not settled: tries so far, and the time before which it is not tried again (ms; 0: now). */
-export interface PendingLine {
-  readonly attempts: number;
-  readonly dueAt: number;
-}
-
-/** Null: settled. */
-export type LineState = PendingLine | null;
-
-/** `fresh`: nothing of it was ever reported or taken back. `settled`: every line is. A list: one entry a line. */
-export type SliceProgress = "fresh" | "settled" | readonly LineState[];
+import {
+  countDue,
+  type DueTimes,
+  dueTimesOf,
+  isLost,
+  lineAt,
+  type LineState,
+  mustRunAlone,
+  nextDue,
+  type PendingLine,
+  pendingLines,
+  type SliceProgress,
+  toClaimedLine,
+  UNTRIED,
+  untried,
+} from "./line-state.ts";
+import { type ClaimedSlice, findSlice, type Slice } from "./slices.ts";
 
 export interface SliceState {
   readonly slice: Slice;
@@ -42,16 +32,17 @@ export interface SliceState {
   readonly token: string | null;
 }
 
-const UNTRIED: PendingLine = { attempts: 0, dueAt: 0 };
-
 export class Ledger {
   readonly #slices: SliceState[];
   /** Lines handed out under the slice's token and not yet reported, by slice index. */
   readonly #open = new Map<number, Set<number>>();
-  /** Slices that were handed out before and wait to be handed out again. */
-  readonly #returned = new Set<number>();
+  /** Slices that were handed out before and wait to be handed out again, with what is known of when. */
+  readonly #returned = new Map<number, DueTimes>();
+  /** Slices that are to be written down. */
   readonly #changed = new Set<number>();
+  /** No slice before this one is fresh. */
   #freshFrom = 0;
+  /** Lines of fresh slices. */
   #freshLines = 0;
   #unsettled = 0;
 
@@ -63,7 +54,7 @@ export class Ledger {
       this.#unsettled += pending.length;
       if (progress === "fresh" && token === null) this.#freshLines += slice.lineCount;
       else if (token !== null) this.#open.set(slice.index, new Set(pending));
-      else if (pending.length > 0) this.#returned.add(slice.index);
+      else if (pending.length > 0) this.#returned.set(slice.index, dueTimesOf(slice, progress));
     }
   }
 
@@ -91,37 +82,54 @@ export class Ledger {
 
   /** Lines that could be handed out at `now`. */
   claimableLines(now: number): number {
-    let lines = this.#freshLines;
-    for (const index of this.#returned) lines += this.#dueLines(index, now).length;
-    return lines;
+    return [...this.#returned.values()].reduce((lines, due) => lines + countDue(due, now), this.#freshLines);
   }
 
   /** When the next line that waits may be tried again; null when none waits beyond `now`. */
   nextDueAt(now: number): number | null {
-    let next: number | null = null;
-    for (const index of this.#returned) {
-      const { progress } = this.#at(index);
-      if (typeof progress === "string") continue;
-      for (const line of progress) {
-        if (line !== null && line.dueAt > now && (next === null || line.dueAt < next)) next = line.dueAt;
-      }
-    }
-    return next;
+    const times = [...this.#returned.values()].map((due) => nextDue(due, now) ?? Infinity);
+    const next = Math.min(...times);
+    return Number.isFinite(next) ? next : null;
   }
 
-  /** Hands out whole slices until they hold `wantedLines` lines, or as many bytes as a consumer may take at once. */
+  /**
+   * Hands out whole slices until they hold `wantedLines` lines, or as many bytes as a consumer may take at once. A line that
+   * must run alone is left out.
+   */
   handOut(token: string, wantedLines: number, now: number): readonly ClaimedSlice[] {
     const claimed: ClaimedSlice[] = [];
     let lines = 0;
     let bytes = 0;
     for (const index of this.#claimableSlices(now)) {
+      const due = this.#dueLines(index, now).filter((line) => !mustRunAlone(this.#lineAt(index, line)));
+      if (due.length === 0) continue;
       bytes += this.#at(index).slice.byteLength;
       if (lines >= wantedLines || (lines > 0 && bytes > MAX_HANDED_BYTES)) break;
-      const slice = this.#handOutSlice(index, token, now);
-      claimed.push(slice);
-      lines += slice.lines.length;
+      claimed.push(this.#handOutLines(index, token, due));
+      lines += due.length;
     }
     return claimed;
+  }
+
+  /** Hands out one line, one that must run alone before others. Empty: none is due. */
+  handOutOne(token: string, now: number): readonly ClaimedSlice[] {
+    let other: readonly [number, number] | null = null;
+    for (const index of this.#claimableSlices(now)) {
+      const due = this.#dueLines(index, now);
+      const alone = due.find((line) => mustRunAlone(this.#lineAt(index, line)));
+      if (alone !== undefined) return [this.#handOutLines(index, token, [alone])];
+      if (due[0] !== undefined) other ??= [index, due[0]];
+      // What was never handed out has no such line.
+      if (this.#at(index).progress === "fresh") break;
+    }
+    return other === null ? [] : [this.#handOutLines(other[0], token, [other[1]])];
+  }
+
+  /** Lines that too many consumers died with, slice by slice: they are to be settled without a result. */
+  lostSlices(): readonly ClaimedSlice[] {
+    return this.unsettledSlices()
+      .map((slice) => ({ ...slice, lines: slice.lines.filter(({ line }) => isLost(this.#lineAt(slice.index, line))) }))
+      .filter(({ index, lines }) => lines.length > 0 && this.#at(index).token === null);
   }
 
   /** Settles those lines that are with `token`. True for each of them, false for the others, in the order of `lines`. */
@@ -132,8 +140,9 @@ export class Ledger {
   }
 
   giveBack(token: string, lines: readonly GivenBackLine[]): void {
-    for (const { line, attempts, dueAt } of lines) {
-      this.#take(token, line, { attempts, dueAt: dueAt?.getTime() ?? 0 });
+    for (const { line, attempts, dueAt, history = null } of lines) {
+      const lapses = this.#lineAt(findSlice(this.#slices, line), line).lapses ?? 0;
+      this.#take(token, line, { attempts, dueAt: dueAt?.getTime() ?? 0, history, lapses });
     }
     this.#closeFinished(token);
   }
@@ -145,20 +154,35 @@ export class Ledger {
     }
   }
 
+  /** The same for a consumer that has died: any of the lines that it had may be why. */
+  releaseDead(token: string): void {
+    for (const [index, open] of this.#open) {
+      const { slice, progress, token: holder } = this.#at(index);
+      if (holder !== token) continue;
+      const states = typeof progress === "string" ? [...untried(slice)] : [...progress];
+      for (const line of open) {
+        const before = this.#lineAt(index, line);
+        states[line - slice.firstLine] = { ...before, lapses: (before.lapses ?? 0) + 1 };
+      }
+      this.#write(index, { slice, progress: states, token: holder });
+    }
+    this.release(token);
+  }
+
   /** Lines that nobody executed and nobody will, slice by slice: what is left when a batch is ended early. */
   unsettledSlices(): readonly ClaimedSlice[] {
     return this.#slices
       .filter(({ progress }) => progress !== "settled")
       .map(({ slice, progress }) => ({
         ...slice,
-        lines: pendingLines(slice, progress).map((line) => claimedLine(slice, progress, line)),
+        lines: pendingLines(slice, progress).map((line) => toClaimedLine(line, lineAt(slice, progress, line))),
       }));
   }
 
   /** Settles lines that are with nobody: their error lines say why they have no result. */
   settleMissing(lines: readonly number[]): void {
     for (const line of lines) {
-      const index = this.#indexOf(line);
+      const index = findSlice(this.#slices, line);
       if (this.#setLine(index, line, null)) this.#unsettled -= 1;
       this.#settleOrReturn(index);
     }
@@ -167,7 +191,7 @@ export class Ledger {
   /** Settled lines whose results are lost are unsettled again. They are with nobody. */
   reopen(lines: readonly number[]): void {
     for (const line of lines) {
-      const index = this.#indexOf(line);
+      const index = findSlice(this.#slices, line);
       const { slice, progress, token } = this.#at(index);
       const states: LineState[] = typeof progress === "string" ? [...untried(slice)].fill(null) : [...progress];
       states[line - slice.firstLine] = UNTRIED;
@@ -184,27 +208,26 @@ export class Ledger {
   }
 
   *#claimableSlices(now: number): Iterable<number> {
-    // A set may be changed while it is gone through: what is handed out leaves it.
-    for (const index of this.#returned) if (this.#dueLines(index, now).length > 0) yield index;
+    // A map may be changed while it is gone through: what is handed out leaves it.
+    for (const [index, due] of this.#returned) if (countDue(due, now) > 0) yield index;
     for (; this.#freshFrom < this.#slices.length; this.#freshFrom += 1) {
       const { progress, token } = this.#at(this.#freshFrom);
       if (progress === "fresh" && token === null) yield this.#freshFrom;
     }
   }
 
-  #handOutSlice(index: number, token: string, now: number): ClaimedSlice {
+  #handOutLines(index: number, token: string, due: readonly number[]): ClaimedSlice {
     const { slice, progress } = this.#at(index);
-    const due = progress === "fresh" ? pendingLines(slice, progress) : this.#dueLines(index, now);
     if (progress === "fresh") this.#freshLines -= slice.lineCount;
     this.#returned.delete(index);
     this.#open.set(index, new Set(due));
     this.#write(index, { slice, progress, token });
-    return { ...slice, lines: due.map((line) => claimedLine(slice, progress, line)) };
+    return { ...slice, lines: due.map((line) => toClaimedLine(line, lineAt(slice, progress, line))) };
   }
 
   /** True when the line was with `token`, and is now what `state` says. */
   #take(token: string, line: number, state: LineState): boolean {
-    const index = this.#indexOf(line);
+    const index = findSlice(this.#slices, line);
     if (this.#slices[index]?.token !== token || !this.#open.get(index)?.delete(line)) return false;
     if (this.#setLine(index, line, state) && state === null) this.#unsettled -= 1;
     return true;
@@ -241,7 +264,7 @@ export class Ledger {
     const state = this.#at(index);
     if (state.progress === "settled") return;
     if (pendingLines(state.slice, state.progress).length > 0) {
-      if (state.token === null) this.#returned.add(index);
+      if (state.token === null) this.#returned.set(index, dueTimesOf(state.slice, state.progress));
       return;
     }
     this.#returned.delete(index);
@@ -250,8 +273,15 @@ export class Ledger {
 
   #dueLines(index: number, now: number): readonly number[] {
     const { slice, progress } = this.#at(index);
-    if (typeof progress === "string") return [];
-    return pendingLines(slice, progress).filter((line) => (progress[line - slice.firstLine]?.dueAt ?? 0) <= now);
+    return pendingLines(slice, progress).filter((line) => {
+      const state = lineAt(slice, progress, line);
+      return state.dueAt <= now && !isLost(state);
+    });
+  }
+
+  #lineAt(index: number, line: number): PendingLine {
+    const state = this.#slices[index];
+    return state === undefined ? UNTRIED : lineAt(state.slice, state.progress, line);
   }
 
   #write(index: number, state: SliceState): void {
@@ -264,34 +294,4 @@ export class Ledger {
     if (state === undefined) throw new RangeError(`the ledger has no slice ${index}`);
     return state;
   }
-
-  /** The slice that holds a line; -1 when none does. */
-  #indexOf(line: number): number {
-    let low = 0;
-    let high = this.#slices.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const { slice } = this.#at(middle);
-      if (line < slice.firstLine) high = middle - 1;
-      else if (line >= slice.firstLine + slice.lineCount) low = middle + 1;
-      else return middle;
-    }
-    return -1;
-  }
-}
-
-/** Line numbers that are not settled. */
-function pendingLines(slice: Slice, progress: SliceProgress): readonly number[] {
-  if (progress === "settled") return [];
-  const numbers = Array.from({ length: slice.lineCount }, (_, offset) => slice.firstLine + offset);
-  return progress === "fresh" ? numbers : numbers.filter((line) => progress[line - slice.firstLine] !== null);
-}
-
-function claimedLine(slice: Slice, progress: SliceProgress, line: number): ClaimedLine {
-  const state = typeof progress === "string" ? UNTRIED : progress[line - slice.firstLine];
-  return { line, attempts: state?.attempts ?? 0 };
-}
-
-function untried(slice: Slice): readonly LineState[] {
-  return Array.from({ length: slice.lineCount }, () => UNTRIED);
 }

@@ -22,7 +22,12 @@ export interface NoAnswer {
   readonly failure: Failure & { readonly code: NoAnswerCode };
 }
 
-export type NoAnswerCode = "request_timeout" | "upstream_unreachable" | "response_too_large";
+export type NoAnswerCode =
+  | "request_timeout"
+  | "upstream_unreachable"
+  | "response_too_large"
+  /** The line was not sent: its guest's key was sealed under another ENCRYPTION_KEY than today's. */
+  | "guest_key_unreadable";
 
 export interface Failure {
   readonly code: string;
@@ -36,6 +41,7 @@ const NO_ANSWER_MESSAGES: Readonly<Record<NoAnswerCode, string>> = {
   request_timeout: "The upstream did not answer in time.",
   upstream_unreachable: "The upstream could not be reached, or closed the connection before its answer was complete.",
   response_too_large: "The upstream's answer was too large.",
+  guest_key_unreadable: "The key with which this batch was created can no longer be read.",
 };
 
 export function noAnswer(code: NoAnswerCode): NoAnswer {

@@ -1,7 +1,7 @@
 /**
  * A consumer's own brake. The coordinator hears of answers only by reports, so a consumer holds its lines back by itself
- * when the upstream answers nothing but "too much": a whole round of slots without one answer that was fine closes the
- * gate, each time for longer. Pure.
+ * when the upstream answers nothing that is fine: a whole round of slots without such an answer closes the gate, each time
+ * for longer, and then one line may try. Pure.
  */
 import { doublingPause } from "./backoff.ts";
 
@@ -23,6 +23,12 @@ export class PressureGate {
   /** When it opens; in the past when it is open. */
   get opensAt(): number {
     return this.#closedUntil;
+  }
+
+  /** How many lines may be in flight: each answer that was not fine keeps its slot closed until one is, or the round is over. */
+  allowance(slots: number, now: number): number {
+    if (!this.isOpen(now)) return 0;
+    return this.#rounds > 0 ? 1 : Math.max(1, slots - this.#inARow);
   }
 
   observe(outcome: "fine" | "pressure", slots: number, now: number): void {

@@ -1,4 +1,5 @@
 /** Slices: runs of neighbouring lines with their byte range, and how an input file is cut into them. No I/O. */
+import type { LineHistory } from "./line-history.ts";
 
 export interface Slice {
   readonly index: number;
@@ -19,6 +20,8 @@ export interface ClaimedLine {
   readonly line: number;
   /** Tries so far. */
   readonly attempts: number;
+  /** Its failures so far. Null or absent: none that is known of. */
+  readonly history?: LineHistory | null;
 }
 
 /** Large batches are cut into slices of this many lines, so that they stay cheap: see docs/decisions/dispatch-tokens.md. */
@@ -52,6 +55,21 @@ export function cutSlices(lineStarts: readonly number[], end: number): readonly 
     firstLine = next;
   }
   return slices;
+}
+
+/** @param states in order. @returns the index of the slice that holds a line; -1 when none does. */
+export function findSlice(states: readonly { readonly slice: Slice }[], line: number): number {
+  let low = 0;
+  let high = states.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const slice = states[middle]?.slice;
+    if (slice === undefined) return -1;
+    if (line < slice.firstLine) high = middle - 1;
+    else if (line >= slice.firstLine + slice.lineCount) low = middle + 1;
+    else return middle;
+  }
+  return -1;
 }
 
 /**

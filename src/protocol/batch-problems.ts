@@ -15,6 +15,9 @@ export const EMPTY_FILE: LineProblem = {
 /** Ours: the state in which a batch was is gone, and with it what its lines had come to. */
 export const LOST_STATE: LineProblem = serverError("The state of this batch was lost.");
 
+/** Ours: reading the file ended the process that read it, several times. */
+export const UNREADABLE_INPUT: LineProblem = serverError("The input file could not be validated.");
+
 export const UNWRITTEN_RESULTS: LineProblem = serverError("The result files could not be written for 24 hours.");
 
 export function tooManyRequests(count: number, most: number): LineProblem {

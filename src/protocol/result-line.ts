@@ -5,8 +5,18 @@
  */
 import type { Failure, Outcome } from "../domain/outcome.ts";
 
-/** Two are ours: `input_file_unavailable`: the input's bytes were lost while the batch ran; `result_lost`: the result's. */
-export const MISSING_REASONS = ["batch_expired", "batch_cancelled", "input_file_unavailable", "result_lost"] as const;
+/**
+ * Why a line has no answer. All but the first two are ours: the input's bytes were lost while the batch ran, the result's
+ * bytes were; consumers died with the line; the upstream refuses the key of its guest.
+ */
+export const MISSING_REASONS = [
+  "batch_expired",
+  "batch_cancelled",
+  "input_file_unavailable",
+  "result_lost",
+  "consumer_lost",
+  "upstream_refused",
+] as const;
 
 export type MissingReason = (typeof MISSING_REASONS)[number];
 
@@ -25,13 +35,24 @@ export interface MissingResult {
   /** Null when the input's bytes are gone. */
   readonly customId: string | null;
   readonly reason: MissingReason;
+  /** What the upstream said of it, in place of what we say; null when it said nothing. */
+  readonly answer: Failure | null;
 }
+
+/** Ours: in place of the usual message of lines that expire. */
+export const UPSTREAM_GONE: Failure = {
+  code: "batch_expired",
+  message:
+    "This request could not be executed before the completion window expired: its upstream is not in the settings of this deployment any more.",
+};
 
 const MISSING_MESSAGES: Readonly<Record<MissingReason, string>> = {
   batch_expired: "This request could not be executed before the completion window expired.",
   batch_cancelled: "This request was not executed because the batch was cancelled.",
   input_file_unavailable: "This request was not executed because the input file is no longer available.",
   result_lost: "This request was executed, but its result was lost in storage.",
+  consumer_lost: "This request was tried four times, and each time the process that ran it ended without a result.",
+  upstream_refused: "This request was not executed because the upstream refuses the key of this batch.",
 };
 
 /** The line of a request that was sent upstream: wire contract, "Lines". */
@@ -43,8 +64,9 @@ export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLi
 }
 
 /** The line of a request that was never executed, or has no result any more. */
-export function toMissingResultLine({ id, customId, reason }: MissingResult): string {
-  return toLine({ id, customId, response: "null", failure: { code: reason, message: MISSING_MESSAGES[reason] } });
+export function toMissingResultLine({ id, customId, reason, answer }: MissingResult): string {
+  const failure = answer ?? { code: reason, message: MISSING_MESSAGES[reason] };
+  return toLine({ id, customId, response: "null", failure });
 }
 
 interface LineParts {

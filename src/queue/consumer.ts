@@ -12,7 +12,7 @@ const DEAD_LETTERS_SUFFIX = "dead-letters";
 const MIN_RETRY_DELAY_SECONDS = 10;
 const MAX_RETRY_DELAY_SECONDS = 300;
 
-type Destination = Pick<DispatchOrder, "upstream" | "apiKey">;
+type Destination = Pick<DispatchOrder, "upstream" | "apiKey" | "isKeyUnreadable">;
 
 const dispatchSchema = z.strictObject({ batchId: z.string(), token: z.string() });
 
@@ -81,18 +81,16 @@ async function logRun(run: DispatchRun, { batchId, upstream }: BatchContext, tok
   logEvent("dispatch", { batch: batchId, dispatch: token, upstream, ms: Date.now() - startedAt, ...summary });
 }
 
-/**
- * The upstream, and the key that goes there in place of the configured one. Without an upstream the lines count
- * as sent to one that is out of reach, so that they come to an end: it is gone from the settings, or the
- * guest's key was sealed with another ENCRYPTION_KEY than today's.
- */
+/** The upstream, and the key that goes there in place of the configured one. */
 async function findUpstream(settings: Settings, { batchId, upstream, sealedKey }: BatchContext): Promise<Destination> {
   const found = settings.upstreams.get(upstream) ?? null;
-  if (sealedKey === null) return { upstream: found, apiKey: null };
+  if (sealedKey === null) return { upstream: found, apiKey: null, isKeyUnreadable: false };
   try {
-    return { upstream: found, apiKey: await openSealedKey(settings.encryptionKey ?? "", batchId, sealedKey) };
+    const apiKey = await openSealedKey(settings.encryptionKey ?? "", batchId, sealedKey);
+    return { upstream: found, apiKey, isKeyUnreadable: false };
   } catch (error) {
+    // It was sealed under another ENCRYPTION_KEY than today's.
     logFailure("guest_key_unreadable", { batch: batchId }, error);
-    return { upstream: null, apiKey: null };
+    return { upstream: found, apiKey: null, isKeyUnreadable: true };
   }
 }

@@ -13,6 +13,7 @@
  * `FinishedLines`, in its chunk, or among the lines that it gives back.
  */
 import type { Upstream } from "../config.ts";
+import type { AnswerClass } from "../domain/answer-class.ts";
 import {
   type ClaimReply,
   type DispatchPhase,
@@ -21,15 +22,16 @@ import {
   type ReportReply,
   TAKES_SLICES_FOR_MS,
 } from "../domain/conversation.ts";
+import { isSuspect } from "../domain/line-history.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
-import { noAnswer } from "../domain/outcome.ts";
+import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { PressureGate } from "../domain/pressure-gate.ts";
-import { decideRetry, isPressure } from "../domain/retry-policy.ts";
+import { decideRetry, type UpstreamStanding } from "../domain/retry-policy.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
 import { sendLine } from "../upstream/send.ts";
 import { HeldLines } from "./held-lines.ts";
-import { Reporter } from "./reporter.ts";
+import { type GivenLine, Reporter } from "./reporter.ts";
 import { type DispatchSummary, RunSummary } from "./run-summary.ts";
 import { type ReadyLine, readSliceLines } from "./slice-lines.ts";
 
@@ -38,10 +40,19 @@ export interface DispatchOrder {
   readonly claim: Extract<ClaimReply, { kind: "run" }>;
   /** Null: no longer in the settings; its lines then count as sent to an upstream that cannot be reached. */
   readonly upstream: Upstream | null;
+  /** The guest's key is there, and cannot be read: its lines count as refused. */
+  readonly isKeyUnreadable: boolean;
   /** The guest's own key, in place of the configured one. */
   readonly apiKey: string | null;
   readonly bucket: R2Bucket;
   readonly report: (report: Report) => Promise<ReportReply>;
+}
+
+interface Answered {
+  readonly outcome: Outcome;
+  /** The line fails by itself. */
+  readonly isSuspect: boolean;
+  readonly now: Date;
 }
 
 /** `done`: nothing is left. `unknown`: others have its lines. `gave_up`: nobody could be reached for too long. */
@@ -74,6 +85,8 @@ export class DispatchRun {
   #phase: Extract<DispatchPhase, "working" | "winding_down">;
   /** The coordinator wants nothing more to start. */
   #isStopped = false;
+  /** What is known of the upstream: by the coordinator's last reply, and by what was answered here since. */
+  #standing: UpstreamStanding;
   /** Resolved when the loop has to look: a line has ended or may be tried again, or it is time for something. */
   #event = Promise.withResolvers<void>();
 
@@ -81,6 +94,7 @@ export class DispatchRun {
     this.#order = order;
     this.#slots = order.claim.slots;
     this.#phase = order.claim.mayHaveMore ? "working" : "winding_down";
+    this.#standing = order.claim.standing;
     this.#reporter = new Reporter({ batchId: order.claim.batch.batchId, ...order });
   }
 
@@ -105,7 +119,7 @@ export class DispatchRun {
     const now = Date.now();
     const { expiresAt } = this.#order.claim.batch;
     if (this.#isStopped || now >= this.#startsUntil || now >= expiresAt.getTime()) return this.#giveBackHeld();
-    while (this.#running < this.#slots && this.#gate.isOpen(now)) {
+    while (this.#running < this.#gate.allowance(this.#slots, now)) {
       const line = this.#held.next();
       if (line === null) return;
       void this.#runLine(line);
@@ -125,39 +139,52 @@ export class DispatchRun {
       this.#running -= 1;
       this.#launch();
       // Under pressure the gate and the next report move, and with them the time at which the loop must wake.
-      if (this.#reporter.hasPressure || this.#isExchangeDue()) this.#event.resolve();
+      if (this.#reporter.hasTrouble || this.#isExchangeDue()) this.#event.resolve();
     }
   }
 
   async #tryLine(line: ReadyLine): Promise<void> {
     const tried = { ...line, attempts: line.attempts + 1 };
+    const startedAt = new Date();
     const outcome = await this.#send(tried);
     const now = new Date();
     const { expiresAt: deadline } = this.#order.claim.batch;
-    const decision = decideRetry({ outcome, attempt: tried.attempts, now, deadline, random: Math.random() });
-    const feedback = isPressure(outcome) ? "pressure" : "fine";
-    this.#reporter.noteAnswer(feedback);
-    this.#gate.observe(feedback, this.#slots, now.getTime());
+    const { history = null, attempts: attempt } = tried;
+    const standing = this.#standing;
+    const random = Math.random();
+    const decision = decideRetry({ outcome, attempt, history, standing, startedAt, now, deadline, random });
+    this.#noteAnswer(decision.class, { outcome, isSuspect: isSuspect(history, decision.class), now });
     if (decision.kind === "settle") {
       this.#summary.noteSettled(line.line, this.#reporter.settle(line, outcome, now));
       return;
     }
+    const failed = { ...tried, history: decision.history };
     const delayMs = decision.at.getTime() - now.getTime();
-    if (delayMs > MAX_WAIT_MS) return this.#giveBack(tried, decision.at);
-    this.#held.wait(tried, delayMs, () => {
+    if (delayMs > MAX_WAIT_MS) return this.#giveBack(failed, decision.at);
+    this.#held.wait(failed, delayMs, () => {
       this.#launch();
       this.#event.resolve();
     });
   }
 
+  #noteAnswer(answerClass: AnswerClass, { outcome, isSuspect: isLines, now }: Answered): void {
+    const isFine = answerClass === "fine";
+    const hasServed = this.#standing.hasServed || outcome.failure === null;
+    if (isFine) this.#standing = { ...this.#standing, servedAt: now.getTime(), hasServed };
+    this.#reporter.noteAnswer(answerClass, outcome, isLines);
+    // What a line does by itself says nothing of the upstream.
+    if (isFine || !isLines) this.#gate.observe(isFine ? "fine" : "pressure", this.#slots, now.getTime());
+  }
+
   async #send({ line, body, attempts: attempt }: ReadyLine) {
     const { upstream, apiKey, claim } = this.#order;
+    if (this.#order.isKeyUnreadable) return noAnswer("guest_key_unreadable");
     if (upstream === null) return noAnswer("upstream_unreachable");
     const requestKey = `${claim.batch.batchId}-${line + 1}`;
     return sendLine(upstream, { endpoint: claim.batch.endpoint, body, requestKey, attempt, apiKey });
   }
 
-  #giveBack(line: Pick<ReadyLine, "line" | "sliceIndex" | "attempts">, dueAt: Date | null): void {
+  #giveBack(line: GivenLine, dueAt: Date | null): void {
     this.#reporter.giveBack(line, dueAt);
     this.#summary.noteGivenBack();
   }
@@ -183,7 +210,7 @@ export class DispatchRun {
 
   #giveBackSlices(slices: readonly ClaimedSlice[], dueAt: Date | null): void {
     for (const { index, lines } of slices) {
-      for (const { line, attempts } of lines) this.#giveBack({ line, sliceIndex: index, attempts }, dueAt);
+      for (const line of lines) this.#giveBack({ ...line, sliceIndex: index }, dueAt);
     }
   }
 
@@ -191,7 +218,9 @@ export class DispatchRun {
     const now = Date.now();
     if (now < this.#reporter.restUntil) return false;
     if (this.#isIdle || this.#wantedLines() > 0) return true;
-    return this.#reporter.isFull || now >= this.#reporter.nextReportAt;
+    // The coordinator is to hear at once when nothing is fine any more.
+    const isClosed = !this.#gate.isOpen(now) && this.#reporter.hasTrouble;
+    return isClosed || this.#reporter.isFull || now >= this.#reporter.nextReportAt;
   }
 
   /** @returns how the run ends, or null when it goes on. */
@@ -209,6 +238,7 @@ export class DispatchRun {
       return null;
     }
     this.#slots = reply.slots;
+    this.#learn(reply.standing);
     if (!reply.mayHaveMore) this.#phase = "winding_down";
     await this.#take(reply.slices);
     return null;
@@ -220,6 +250,12 @@ export class DispatchRun {
     const held = this.#held.size;
     if (!this.#isTaking || this.#reporter.isFailing || held >= lookAhead / 2) return 0;
     return this.#held.characters < MAX_HANDED_BYTES ? lookAhead - held : 0;
+  }
+
+  #learn(told: UpstreamStanding): void {
+    const { servedAt, hasServed } = this.#standing;
+    const latest = Math.max(told.servedAt ?? 0, servedAt ?? 0);
+    this.#standing = { ...told, servedAt: latest === 0 ? null : latest, hasServed: told.hasServed || hasServed };
   }
 
   get #isTaking(): boolean {

@@ -3,7 +3,9 @@
  * exchange stores a chunk in R2, then reports it. What fails is done again: a report that arrived although its answer was
  * lost may be sent twice, the coordinator knows chunks by their key.
  */
+import type { AnswerClass } from "../domain/answer-class.ts";
 import { doublingPause } from "../domain/backoff.ts";
+import { type AnswersHeard, hear, NOTHING_HEARD, unhear } from "../domain/breaker.ts";
 import type { ChunkLine } from "../domain/chunk.ts";
 import {
   type GivenBackLine,
@@ -43,8 +45,11 @@ interface Unreported {
   givenBack: GivenBackLine[];
   answers: number;
   pressured: number;
+  heard: AnswersHeard;
   inputMissing: boolean;
 }
+
+export type GivenLine = Pick<ReadyLine, "line" | "sliceIndex" | "attempts" | "history">;
 
 export class Reporter {
   readonly #options: ReporterOptions;
@@ -52,7 +57,13 @@ export class Reporter {
   readonly #finished = new FinishedLines();
   /** Made, and not reported yet: it is put again, or reported again, until both have worked. */
   #chunk: { readonly made: MadeChunk; isStored: boolean } | null = null;
-  readonly #unreported: Unreported = { givenBack: [], answers: 0, pressured: 0, inputMissing: false };
+  readonly #unreported: Unreported = {
+    givenBack: [],
+    answers: 0,
+    pressured: 0,
+    heard: NOTHING_HEARD,
+    inputMissing: false,
+  };
   /** Puts, reads and reports that failed in a row. */
   #failures = 0;
   /** In ms: no exchange is made before it. */
@@ -82,8 +93,10 @@ export class Reporter {
     return this.#chunk !== null && !this.#finished.isEmpty;
   }
 
-  get hasPressure(): boolean {
-    return this.#unreported.pressured > 0;
+  /** Answers that were not fine wait to be reported. */
+  get hasTrouble(): boolean {
+    const { busy, away, refused, stumble } = this.#unreported.heard;
+    return busy + away + refused + stumble > 0;
   }
 
   get isFull(): boolean {
@@ -92,7 +105,7 @@ export class Reporter {
 
   /** In ms: by the heartbeat, or because results are not held any longer. */
   get nextReportAt(): number {
-    const heartbeatAt = this.#lastExchangeAt + (this.hasPressure ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
+    const heartbeatAt = this.#lastExchangeAt + (this.hasTrouble ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
     return Math.min(heartbeatAt, this.#finished.dueAt?.getTime() ?? heartbeatAt);
   }
 
@@ -106,17 +119,18 @@ export class Reporter {
   }
 
   /** @param line with the number of its tries so far. @param dueAt null: at once. */
-  giveBack(
-    { line, sliceIndex, attempts }: Pick<ReadyLine, "line" | "sliceIndex" | "attempts">,
-    dueAt: Date | null,
-  ): void {
-    this.#unreported.givenBack.push({ line, attempts, dueAt });
+  giveBack({ line, sliceIndex, attempts, history = null }: GivenLine, dueAt: Date | null): void {
+    this.#unreported.givenBack.push({ line, attempts, dueAt, history });
     this.#finished.releaseLine({ sliceIndex });
   }
 
-  noteAnswer(outcome: "fine" | "pressure"): void {
+  /** @param isSuspect the line fails by itself: what it is answered says nothing of the upstream, but for the pressure. */
+  noteAnswer(answerClass: AnswerClass, outcome: Outcome, isSuspect: boolean): void {
     this.#unreported.answers += 1;
-    if (outcome === "pressure") this.#unreported.pressured += 1;
+    if (answerClass === "busy" || answerClass === "away") this.#unreported.pressured += 1;
+    if (answerClass === "fine" || !isSuspect) {
+      this.#unreported.heard = hear(this.#unreported.heard, answerClass, outcome);
+    }
   }
 
   noteInputMissing(): void {
@@ -158,6 +172,7 @@ export class Reporter {
     this.#unreported.givenBack.splice(0, sent.givenBack.length);
     this.#unreported.answers -= sent.answers;
     this.#unreported.pressured -= sent.pressured;
+    this.#unreported.heard = unhear(this.#unreported.heard, sent.heard);
     if (!isStored) return reply.kind === "unknown" ? reply : null;
     this.#chunk = null;
     this.#failures = 0;

@@ -1,4 +1,5 @@
 /** Turns claimed slices into lines that can be sent. Knows nothing of running them. */
+import type { LineHistory } from "../domain/line-history.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { readRequest } from "../protocol/request-line.ts";
 import { readInputLines } from "../stores/input-lines.ts";
@@ -8,6 +9,8 @@ export interface ReadyLine {
   readonly line: number;
   readonly sliceIndex: number;
   readonly attempts: number;
+  /** Its failures so far; null or absent: none that is known of. */
+  readonly history?: LineHistory | null;
   readonly customId: string;
   /** The request body's own text. */
   readonly body: string;

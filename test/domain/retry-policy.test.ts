@@ -1,12 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { LineHistory } from "../../src/domain/line-history.ts";
 import { type Answer, noAnswer, type Outcome } from "../../src/domain/outcome.ts";
 import {
   decideRetry,
-  isPressure,
-  MAX_ATTEMPTS,
   MAX_RETRY_AFTER_SECONDS,
   type RetryDecision,
+  type UpstreamStanding,
 } from "../../src/domain/retry-policy.ts";
 
 const now = new Date("2026-10-01T12:00:00Z");
@@ -22,10 +22,43 @@ interface Case {
   readonly attempt?: number;
   readonly deadlineSeconds?: number;
   readonly random?: number;
+  readonly history?: LineHistory | null;
+  readonly standing?: UpstreamStanding;
 }
 
-function decide({ outcome, attempt = 1, deadlineSeconds = TOMORROW_SECONDS, random = 0.5 }: Case): RetryDecision {
-  return decideRetry({ outcome, attempt, now, deadline: after(deadlineSeconds), random });
+const MAX_ATTEMPTS = 8;
+/** Others are served all the time. */
+const SERVED: UpstreamStanding = {
+  servedAt: now.getTime() - 1,
+  hasServed: true,
+  isProbe: false,
+  isStumbleFinal: false,
+};
+
+/** Of a line whose tries all counted, and were answered something else each time. */
+function historyBefore(attempt: number): LineHistory | null {
+  const failure = { code: "another_code", message: "Another message." };
+  return attempt === 1 ? null : { spent: attempt - 2, failedAt: now.getTime() - 1000, repeats: 1, failure };
+}
+
+function decide({
+  outcome,
+  attempt = 1,
+  deadlineSeconds = TOMORROW_SECONDS,
+  random = 0.5,
+  ...more
+}: Case): RetryDecision {
+  const { history = historyBefore(attempt), standing = SERVED } = more;
+  return decideRetry({
+    outcome,
+    attempt,
+    history,
+    standing,
+    startedAt: now,
+    now,
+    deadline: after(deadlineSeconds),
+    random,
+  });
 }
 
 function after(seconds: number): Date {
@@ -48,8 +81,9 @@ describe("decideRetry, outcome by attempt: delays in seconds when chance is in t
     ["302", answered(302), { 1: null }],
     ["400", answered(400), { 1: null }],
     ["400 with retry-after", answered(400, 5), { 1: null }],
-    ["401", answered(401), { 1: null }],
-    ["403", answered(403), { 1: null }],
+    ["401", answered(401), { 1: 0.75, 2: 3, 3: 12, 4: 48, 5: null }],
+    ["402", answered(402), { 1: 0.75, 4: 48, 5: null }],
+    ["403", answered(403), { 1: 0.75, 4: 48, 5: null }],
     ["404", answered(404), { 1: null }],
     ["413", answered(413), { 1: null }],
     ["422", answered(422), { 1: null }],
@@ -57,7 +91,7 @@ describe("decideRetry, outcome by attempt: delays in seconds when chance is in t
     ["408", answered(408), { 1: 0.5, 2: 1, 7: 32, 8: null }],
     ["409", answered(409), { 1: 0.5, 2: 1, 7: 32, 8: null }],
     ["500", answered(500), { 1: 0.5, 2: 1, 3: 2, 7: 32, 8: null, 9: null }],
-    ["501", answered(501), { 1: 0.5, 7: 32, 8: null }],
+    ["501", answered(501), { 1: null }],
     ["a timeout", timeout, { 1: 0.5, 7: 32, 8: null }],
     ["502", answered(502), { 1: 0.75, 2: 5.25, 3: 36.75, 4: 225, 7: 225, 8: null }],
     ["503", answered(503), { 1: 0.75, 7: 225, 8: null }],
@@ -66,10 +100,10 @@ describe("decideRetry, outcome by attempt: delays in seconds when chance is in t
     ["529", answered(529), { 1: 0.75, 7: 225, 8: null }],
     ["530", answered(530), { 1: 0.75, 7: 225, 8: null }],
     ["an upstream out of reach", unreachable, { 1: 0.75, 2: 5.25, 7: 225, 8: null }],
-    ["429", answered(429), { 1: 0.5, 2: 1, 6: 16, 7: 30, 8: 30, 5000: 30 }],
-    ["503 with retry-after", answered(503, 10), { 1: 10.5, 8: 10.5, 5000: 10.5 }],
+    ["429", answered(429), { 1: 0.5, 2: 1, 6: 16, 7: 30, 8: 30, 29: 30, 30: null }],
+    ["503 with retry-after", answered(503, 10), { 1: 10.5, 8: 10.5, 29: 10.5, 30: null }],
     ["529 with retry-after", answered(529, 10), { 1: 10.5, 8: 10.5 }],
-    ["429 with retry-after", answered(429, 10), { 1: 10.5, 8: 10.5, 5000: 10.5 }],
+    ["429 with retry-after", answered(429, 10), { 1: 10.5, 8: 10.5, 29: 10.5, 30: null }],
     ["429 with a retry-after of a minute", answered(429, 60), { 1: 63 }],
     ["429 with a retry-after of an hour", answered(429, 3600), { 1: 3780 }],
     ["429 with a retry-after of a month", answered(429, 30 * 86_400), { 1: 3780 }],
@@ -103,21 +137,52 @@ describe("decideRetry, by deadline", () => {
   );
 });
 
-describe("pressure", () => {
-  test.each<[string, Outcome, boolean]>([
-    ["429", answered(429), true],
-    ["503", answered(503), true],
-    ["503 with retry-after", answered(503, 1), true],
-    ["529", answered(529), true],
-    ["an upstream out of reach", unreachable, true],
-    ["a timeout", timeout, false],
-    ["an answer too large", tooLarge, false],
-    ["200", answered(200), false],
-    ["400", answered(400), false],
-    ["500", answered(500), false],
-    ["502", answered(502), false],
-  ])("%s", (_, outcome, expected) => {
-    expect(isPressure(outcome)).toBe(expected);
+describe("decideRetry, by what is known of the upstream", () => {
+  const failure = { code: "some_code", message: "Some message." };
+  const failedBefore = (spent: number, repeats: number): LineHistory => ({
+    spent,
+    repeats,
+    failure,
+    failedAt: now.getTime() - 1000,
+  });
+  const unserved: UpstreamStanding = { ...SERVED, servedAt: null, hasServed: false };
+  const kindOf = (each: Case) => decide(each).kind;
+
+  test("a line is tried for as long as nobody is served", () => {
+    for (const outcome of [answered(401), answered(500), answered(502), unreachable, timeout]) {
+      expect(kindOf({ outcome, attempt: 500, history: failedBefore(0, 500), standing: unserved })).toBe("retry");
+    }
+  });
+
+  test.each([
+    [1, 1, "retry"],
+    [1, 2, "settle"],
+    [0, 50, "retry"],
+    [2, 2, "settle"],
+  ] as const)("500, after %i tries that counted and %i equal answers: %s", (spent, repeats, kind) => {
+    const standing = spent === 0 ? unserved : { ...SERVED, servedAt: null };
+    expect(kindOf({ outcome: answered(500), history: failedBefore(spent, repeats), standing })).toBe(kind);
+  });
+
+  test("the third equal 500 settles while others succeed, the second does not", () => {
+    expect(kindOf({ outcome: answered(500), history: failedBefore(0, 1) })).toBe("retry");
+    expect(kindOf({ outcome: answered(500), history: failedBefore(1, 2) })).toBe("settle");
+  });
+
+  test("a 404 is final once any line has succeeded", () => {
+    expect(kindOf({ outcome: answered(404), standing: unserved })).toBe("retry");
+    expect(kindOf({ outcome: answered(404) })).toBe("settle");
+  });
+
+  test("what the upstream stumbles over is final after its patience", () => {
+    const standing = { ...unserved, isStumbleFinal: true };
+    expect(kindOf({ outcome: answered(500), standing })).toBe("settle");
+    expect(kindOf({ outcome: answered(502), standing })).toBe("retry");
+  });
+
+  test("a retry carries what the line has gone through", () => {
+    const decision = decide({ outcome: answered(500), history: failedBefore(1, 1), standing: SERVED });
+    expect(decision).toMatchObject({ kind: "retry", history: { spent: 2, repeats: 2, failure } });
   });
 });
 

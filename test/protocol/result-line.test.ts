@@ -50,11 +50,18 @@ describe("toResultLine", () => {
 });
 
 describe("toMissingResultLine", () => {
+  test("says what the upstream answered, where it answered", () => {
+    const answer = { code: "invalid_api_key", message: "Wrong key." };
+    expect(toMissingResultLine({ id, customId: "a", reason: "batch_expired", answer })).toBe(
+      `{"id":"${id}","custom_id":"a","response":null,"error":{"code":"invalid_api_key","message":"Wrong key."}}\n`,
+    );
+  });
+
   test.each([
     ["batch_expired", "This request could not be executed before the completion window expired."],
     ["batch_cancelled", "This request was not executed because the batch was cancelled."],
   ] as const)("says %s", (reason, message) => {
-    expect(toMissingResultLine({ id, customId: "a", reason })).toBe(
+    expect(toMissingResultLine({ id, customId: "a", reason, answer: null })).toBe(
       `{"id":"${id}","custom_id":"a","response":null,"error":{"code":"${reason}","message":"${message}"}}\n`,
     );
   });
@@ -77,14 +84,14 @@ test("whatever a line carries, it is one line of JSON that says the same", () =>
         response: { status_code: 400, request_id: requestId, body: JSON.parse(body) as unknown },
         error: { code, message },
       });
-      expect(toMissingResultLine({ id, customId, reason: "batch_expired" })).toMatch(/^[^\r\n]*\n$/);
+      expect(toMissingResultLine({ id, customId, reason: "batch_expired", answer: null })).toMatch(/^[^\r\n]*\n$/);
     }),
   );
 });
 
 test("a lone surrogate in a custom_id survives the way through UTF-8", () => {
   const customId = JSON.parse(String.raw`"a\ud800"`) as string;
-  const line = toMissingResultLine({ id, customId, reason: "batch_cancelled" });
+  const line = toMissingResultLine({ id, customId, reason: "batch_cancelled", answer: null });
   const received = new TextDecoder().decode(new TextEncoder().encode(line));
   expect((JSON.parse(received) as { custom_id: string }).custom_id).toBe(customId);
 });

@@ -99,7 +99,7 @@ describe("reports", () => {
     reports.stop();
     passSeconds(120);
     await batch.alarm();
-    expect((await batch.take()).slices[0]?.lines).toEqual([{ line: 0, attempts: 1 }]);
+    expect((await batch.take()).slices[0]?.lines).toMatchObject([{ line: 0, attempts: 1, history: { spent: 0 } }]);
   });
 });
 

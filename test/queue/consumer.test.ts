@@ -3,7 +3,15 @@ import { describe, expect, test, vi } from "vitest";
 import { fileKey } from "../../src/stores/object-keys.ts";
 import { sealKey } from "../../src/stores/sealed-key.ts";
 import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
-import { answerOk, answerStatus, deliver, deliverLast, standInForUpstream, workToTheEnd } from "../support/delivery.ts";
+import {
+  answerOk,
+  answerStatus,
+  deliver,
+  deliverLast,
+  type SentRequest,
+  standInForUpstream,
+  workToTheEnd,
+} from "../support/delivery.ts";
 
 holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
@@ -188,11 +196,11 @@ describe("what goes over the wire", () => {
 
 describe("a line that fails", () => {
   test("is tried again at once where it is, when that is soon", async () => {
-    const sent = standInForUpstream(({ tries }) => (tries < 3 ? answerStatus(500) : answerOk()));
-    const batch = await HeldBatch.launch({ lines: 2, upstream: "mock" });
+    const sent = standInForUpstream(({ line, tries }) => (line === 0 && tries < 3 ? answerStatus(500) : answerOk()));
+    const batch = await HeldBatch.launch({ lines: 3, upstream: "mock" });
     await deliverLast(batch);
     expect(batch.tokens).toHaveLength(1);
-    expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 2 } });
+    expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 3 } });
     const keys = sent.filter(({ line }) => line === 0).map(({ headers }) => headers.get("idempotency-key"));
     expect(keys).toEqual([1, 2, 3].map((attempt) => `${batch.id}-1-${attempt}`));
   });
@@ -227,19 +235,45 @@ describe("a line that fails", () => {
     ]);
   });
 
-  test("again and again is given up after its budget of tries", async () => {
-    const sent = standInForUpstream(() => answerStatus(500));
-    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
+  test("again and again while others succeed is given up after its budget of tries", async () => {
+    const fails = ({ line, tries }: SentRequest) => line === 0 || (line < 9 && tries <= line);
+    const sent = standInForUpstream((request) => (fails(request) ? answerStatus(500) : answerOk()));
+    const batch = await HeldBatch.launch({ lines: 40, upstream: "mock" });
     await workToTheEnd(batch);
-    expect(sent).toHaveLength(8);
-    expect((await batch.row())?.counts).toEqual({ total: 1, completed: 0, failed: 1 });
+    expect(sent.filter(({ line }) => line === 0).length).toBeLessThanOrEqual(8);
+    const row = await batch.row();
+    expect(row).toMatchObject({ status: "completed", counts: { total: 40 } });
+    expect((await batch.readLines(row?.errorFileId)).map((line) => line["custom_id"])).toContain("line-0");
   });
 
-  test("because its upstream is no longer in the settings ends as unreachable", async () => {
+  test("alone, with nobody who is served, is given up after an hour", async () => {
+    standInForUpstream(() => answerStatus(500));
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
+    const startedAt = Date.now();
+    await workToTheEnd(batch, {}, 200);
+    const row = await batch.row();
+    expect(row?.counts).toEqual({ total: 1, completed: 0, failed: 1 });
+    const minutes = ((row?.times.completedAt?.getTime() ?? 0) - startedAt) / 60_000;
+    expect(minutes).toBeGreaterThan(60);
+    expect(minutes).toBeLessThan(70);
+  });
+
+  test("not at all while its upstream is not in the settings, and runs when it is back", async () => {
     const batch = await HeldBatch.launch({ lines: 1, upstream: "removed" });
+    expect(batch.tokens).toEqual([]);
+    await batch.setSettings({ UPSTREAMS: JSON.stringify({ removed: { kind: "echo" }, echo: { kind: "echo" } }) });
+    passSeconds(10);
+    await batch.alarm();
+    expect(batch.tokens).toHaveLength(1);
+  });
+
+  test("whose upstream is never back says so when the window is over", async () => {
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "removed", windowSeconds: 600 });
     await workToTheEnd(batch);
     const row = await batch.row();
-    expect(row?.status).toBe("completed");
-    expect(await batch.readLines(row?.errorFileId)).toMatchObject([{ error: { code: "upstream_unreachable" } }]);
+    expect(row?.status).toBe("expired");
+    const [line] = await batch.readLines(row?.errorFileId);
+    expect(line).toMatchObject({ error: { code: "batch_expired" } });
+    expect(JSON.stringify(line)).toContain("its upstream is not in the settings");
   });
 });

@@ -59,9 +59,13 @@ export function deliverLast(batch: HeldBatch, delivery: Delivery = {}) {
 }
 
 /** By alarm and dispatch, until the object is gone. */
-export async function workToTheEnd(batch: HeldBatch, settings: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function workToTheEnd(
+  batch: HeldBatch,
+  settings: Readonly<Record<string, string>> = {},
+  mostPasses = 60,
+): Promise<void> {
   const delivered = new Set<string>();
-  for (let passes = 0; passes < 60; passes += 1) {
+  for (let passes = 0; passes < mostPasses; passes += 1) {
     const alarmTime = await batch.alarmTime();
     if (alarmTime === null) return;
     vi.setSystemTime(Math.max(alarmTime, Date.now() + HALF_A_MINUTE_MS));
