@@ -3,6 +3,7 @@
  * one message that names the key. Secrets are read here and nowhere else.
  */
 import * as z from "zod";
+import { isForeignAddress } from "./domain/upstream-host.ts";
 
 export type Upstream = EchoUpstream | HttpUpstream;
 
@@ -68,10 +69,16 @@ const upstreamSchema = z.discriminatedUnion(
     z.strictObject({ kind: z.literal("echo"), ...upstreamCommon }),
     z.strictObject({
       kind: z.literal("http"),
-      base_url: z.url({
-        protocol: /^https?$/,
-        error: "must be an http or https URL, such as https://api.openai.com/v1",
-      }),
+      base_url: z
+        .url({
+          protocol: /^https?$/,
+          error: "must be an http or https URL, such as https://api.openai.com/v1",
+          abort: true,
+        })
+        .refine((url) => !isForeignAddress(url), {
+          error:
+            "must name its host, because Cloudflare refuses requests to IP addresses; for a private server see docs/operating.md, Private servers",
+        }),
       api_key_secret: z.string().min(1).optional(),
       ...upstreamCommon,
     }),

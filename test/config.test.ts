@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { parseSettings, SettingsError, settingsOf } from "../src/config.ts";
 
@@ -105,6 +106,9 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.base_url", upstream({ base_url: undefined }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "api.openai.com/v1" }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "ftp://api.openai.com" }), "must be an http or https URL"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://203.0.113.5:8000/v1" }), "must name its host"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://192.168.1.20:11434/v1" }), "Private servers"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://[fd00::1]/v1" }), "must name its host"],
     ["UPSTREAMS.openai.api_key_secret", upstream({ api_key_secret: "MISSING" }), "the secret it names is not set"],
     ["UPSTREAMS.openai.models", upstream({ models: "gpt" }), "must be a list of model names"],
     ["UPSTREAMS.openai.models", upstream({ models: [] }), "must not be empty"],
@@ -141,4 +145,9 @@ describe("a mistake is named with its key", () => {
     expect(() => parse({ ENCRYPTION_KEY: secret })).toThrow(/^(?!.*sk-very-secret)/);
     expect(() => parse({ UPSTREAMS: `{"key": "${secret}"` })).toThrow(/^(?!.*sk-very-secret)/);
   });
+});
+
+test("an upstream may be a Worker of the same account: what makes it so on the edge has no effect on local runs", () => {
+  const deployment = readFileSync(new URL("../wrangler.toml", import.meta.url), "utf8");
+  expect(deployment).toContain('"global_fetch_strictly_public"');
 });
