@@ -30,9 +30,19 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
+/** Whether the request carries the deployment's own key. */
+export async function isAdmin(headers: Headers, { adminApiKey }: Settings): Promise<boolean> {
+  const token = readToken(headers);
+  return token !== undefined && (await isSameKey(token, adminApiKey));
+}
+
+function readToken(headers: Headers): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
 /** @throws ApiError 401 */
 async function identifyCaller(headers: Headers, settings: Settings): Promise<Caller> {
-  const token = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+  const token = readToken(headers);
   if (token === undefined) {
     throw unauthorized({
       code: null,
