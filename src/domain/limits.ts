@@ -35,4 +35,9 @@ export const FILES_PER_PAGE = { least: 1, most: 10_000, usual: 10_000 } as const
 /** Ours: a JSON request body; the largest allowed (16 metadata pairs) is under 64 KiB. */
 export const MAX_JSON_BODY_BYTES = 1 * MIB;
 /** developers.cloudflare.com/r2/objects/multipart-objects: parts of at least 5 MiB, all equal but the last. */
-export const UPLOAD_PART_BYTES = 8 * MIB;
+export const UPLOAD_PART_BYTES = 5 * MIB;
+/**
+ * Ours: the file's bytes that one upload may hold on their way to R2. With what is being read and parsed it
+ * stays below 8 MiB: many uploads arrive in one isolate, which has 128 MB.
+ */
+export const MAX_UPLOAD_HELD_BYTES = 7 * MIB;
