@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseSettings, SettingsError, settingsOf } from "../src/config.ts";
 
@@ -148,6 +149,6 @@ describe("a mistake is named with its key", () => {
 });
 
 test("an upstream may be a Worker of the same account: what makes it so on the edge has no effect on local runs", () => {
-  const deployment = readFileSync(new URL("../wrangler.toml", import.meta.url), "utf8");
+  const deployment = readFileSync(path.resolve(import.meta.dirname, "../wrangler.toml"), "utf8");
   expect(deployment).toContain('"global_fetch_strictly_public"');
 });

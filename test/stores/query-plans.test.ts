@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it } from "vitest";
 import { NO_TIMES, type BatchRecord } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
+import * as lists from "../../src/stores/batch-list.ts";
 import * as batches from "../../src/stores/batches.ts";
 import * as files from "../../src/stores/files.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
@@ -60,7 +61,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
   listBatches: [null, batch].map(
     (after): Call =>
       (db) =>
-        batches.listBatches(db, { ...page, after }),
+        lists.listBatches(db, { ...page, after }),
   ),
   listRunningBatches: [(db) => batches.listRunningBatches(db, "echo", now)],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
@@ -92,7 +93,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
 
 describe("a statement's plan", () => {
   it("is asked for every function that is given the database", () => {
-    const exported = Object.entries({ ...batches, ...files, ...sweeps });
+    const exported = Object.entries({ ...batches, ...lists, ...files, ...sweeps });
     const asking = exported.filter(
       ([, value]) => typeof value === "function" && /^(async )?function \w+\(db/.test(String(value)),
     );
@@ -107,7 +108,7 @@ describe("a statement's plan", () => {
   });
 
   it.each([
-    ["batches", (db: D1Database) => batches.listBatches(db, { ...page, after: batch })],
+    ["batches", (db: D1Database) => lists.listBatches(db, { ...page, after: batch })],
     ["files", (db: D1Database) => files.listFiles(db, { ...page, after: file, purpose: null, order: "desc", now })],
   ])("finds the place behind the last page of %s in the index", async (_name, call) => {
     await expect(explain(call)).resolves.toEqual([

@@ -6,7 +6,8 @@ import { batchListQuery, toBatch } from "../../protocol/batch.ts";
 import { batchOrderSchema } from "../../protocol/batch-order.ts";
 import { toPage } from "../../protocol/list.ts";
 import { parseRequest } from "../../protocol/refusal.ts";
-import { findBatch, listBatches } from "../../stores/batches.ts";
+import { listBatches } from "../../stores/batch-list.ts";
+import { findBatch } from "../../stores/batches.ts";
 import { noSuchBatch, valueOf } from "../api-error.ts";
 import type { AppEnv } from "../app-env.ts";
 import { authenticate, UPSTREAM_HEADER } from "../auth.ts";
@@ -29,8 +30,8 @@ export const batches = new Hono<AppEnv>()
     const { tenant } = c.var.caller;
     const after = query.after === undefined ? null : await findBatch(c.var.db, tenant, query.after);
     if (query.after !== undefined && after === null) throw noSuchBatch(query.after);
-    const found = await listBatches(c.var.db, { tenant, limit: query.limit + 1, after });
-    return c.json(toPage(found.map(toBatch), query.limit));
+    const { batches: found, hasMore } = await listBatches(c.var.db, { tenant, limit: query.limit, after });
+    return c.json(toPage(found.map(toBatch), hasMore));
   })
   .all("/", refuseMethod("GET, POST"))
   .get("/:id", async (c) => answerBatch(c, await findCurrentBatch(toWanted(c, c.req.param("id")))))

@@ -32,7 +32,7 @@ export const files = new Hono<AppEnv>()
       after: query.after === undefined ? null : await requireFile(c, query.after),
       now: new Date(),
     });
-    return c.json(toPage(found.map(toFileObject), query.limit));
+    return c.json(toPage(found.slice(0, query.limit).map(toFileObject), found.length > query.limit));
   })
   .all("/", refuseMethod("GET, POST"))
   .get("/:id", async (c) => c.json(toFileObject(await requireFile(c, c.req.param("id")))))
