@@ -22,6 +22,14 @@ export function plainError(status: ContentfulStatusCode, message: string): ApiEr
   return new ApiError(status, { code: null, message, param: null });
 }
 
+/** Ours: what fails for a moment is back after some seconds. */
+const TRY_AGAIN_SECONDS = 5;
+
+/** For what is expected to work in a moment. SDKs wait that long by themselves. */
+export function tryAgain(message: string): ApiError {
+  return new ApiError(503, { code: null, message, param: null }, { "retry-after": String(TRY_AGAIN_SECONDS) });
+}
+
 /** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
 export function conflict(message: string): ApiError {
   return new ApiError(409, { code: null, message, param: null }, { "x-should-retry": "false" });

@@ -6,7 +6,7 @@ import type { BatchOrder } from "../protocol/batch-order.ts";
 import { unsupportedValue } from "../protocol/refusal.ts";
 import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
-import { ApiError, plainError } from "./api-error.ts";
+import { ApiError, tryAgain } from "./api-error.ts";
 import { type Caller, UPSTREAM_HEADER } from "./auth.ts";
 
 export interface NewBatch {
@@ -26,7 +26,7 @@ export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   const batch = toRecord(wanted, upstream, new Date());
   const sealedKey = await sealGuestKey(wanted, batch.id);
   const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });
-  if (!started.ok) throw plainError(503, "The batch could not be started. Please try again.");
+  if (!started.ok) throw tryAgain("The batch could not be started. Please try again.");
   return started.batch;
 }
 
