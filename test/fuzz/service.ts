@@ -5,7 +5,7 @@ import { expect } from "vitest";
 import { app } from "../../src/http/app.ts";
 
 const ORIGIN = "https://nightshift.test";
-const REFUSALS: readonly number[] = [400, 401, 404, 405, 409, 413, 416];
+const REFUSALS: readonly number[] = [400, 401, 404, 405, 409, 412, 413, 416];
 
 export interface Reply {
   readonly status: number;
