@@ -1,7 +1,7 @@
 /** The caller's fault, on its way to `handleError` in app.ts, which alone renders it. */
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Result } from "../domain/result.ts";
-import type { Refusal } from "../protocol/refusal.ts";
+import { type Refusal, shorten } from "../protocol/refusal.ts";
 
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -36,11 +36,11 @@ export function conflict(message: string): ApiError {
 }
 
 export function noSuchFile(id: string): ApiError {
-  return new ApiError(404, { code: null, message: `No such File object: ${id}`, param: "id" });
+  return new ApiError(404, { code: null, message: `No such File object: ${shorten(id)}`, param: "id" });
 }
 
 export function noSuchBatch(id: string): ApiError {
-  return plainError(404, `No batch found with id '${id}'.`);
+  return plainError(404, `No batch found with id '${shorten(id)}'.`);
 }
 
 /** @throws ApiError 400 for a refusal. */

@@ -5,7 +5,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { SettingsError } from "../config.ts";
 import { logFailure } from "../log.ts";
 import type { ErrorEnvelope } from "../protocol/error.ts";
-import type { Refusal } from "../protocol/refusal.ts";
+import { type Refusal, shorten } from "../protocol/refusal.ts";
 import { ApiError, plainError } from "./api-error.ts";
 import type { AppEnv } from "./app-env.ts";
 import { checkHealth } from "./health.ts";
@@ -23,7 +23,7 @@ export const app = new Hono<AppEnv>()
   .all("/healthz", refuseMethod("GET"))
   .route("/v1/files", files)
   .route("/v1/batches", batches)
-  .notFound((c) => handleError(plainError(404, `Invalid URL (${c.req.method} ${c.req.path})`), c))
+  .notFound((c) => handleError(plainError(404, `Invalid URL (${c.req.method} ${shorten(c.req.path)})`), c))
   .onError(handleError);
 
 function handleError(error: Error, c: Context<AppEnv>): Response {

@@ -3,7 +3,7 @@ import type { Settings, Upstream } from "../config.ts";
 import { type BatchRecord, NO_TIMES } from "../domain/batch.ts";
 import { makeId } from "../domain/ids.ts";
 import type { BatchOrder } from "../protocol/batch-order.ts";
-import { unsupportedValue } from "../protocol/refusal.ts";
+import { unsupportedOwnValue } from "../protocol/refusal.ts";
 import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
 import { ApiError, tryAgain } from "./api-error.ts";
@@ -34,7 +34,7 @@ function pickUpstream(name: string | undefined, { upstreams, defaultUpstream }: 
   if (name === undefined) return defaultUpstream;
   const upstream = upstreams.get(name);
   if (upstream !== undefined) return upstream;
-  throw new ApiError(400, unsupportedValue(UPSTREAM_HEADER, name, [...upstreams.keys()]));
+  throw new ApiError(400, unsupportedOwnValue(UPSTREAM_HEADER, name, [...upstreams.keys()]));
 }
 
 /** A file that cannot be found is no mistake yet: validation says so later, as OpenAI's does. */

@@ -9,7 +9,7 @@ import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES } from "../domain/limits.ts";
 import { logFailure } from "../log.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
-import { missingParameter, parseRequest, unknownParameter, wrongType } from "../protocol/refusal.ts";
+import { missingParameter, parseRequest, shorten, unknownParameter, wrongType } from "../protocol/refusal.ts";
 import { deleteFileRow, insertFile } from "../stores/files.ts";
 import { fileKey } from "../stores/object-keys.ts";
 import { ObjectUpload } from "../stores/object-upload.ts";
@@ -137,7 +137,7 @@ class FormReader {
     if (this.#part?.kind === "field") {
       const field = this.#part;
       const fits = field.bytes.length + bytes.length <= MAX_FIELD_BYTES;
-      if (!fits) throw plainError(400, `The field '${field.name}' is too long.`);
+      if (!fits) throw plainError(400, `The field '${shorten(field.name)}' is too long.`);
       field.bytes.push(...bytes);
       return;
     }

@@ -17,8 +17,8 @@ export interface Refusal {
 /** What a schema's own check may put into `params` of a custom issue; the issue's path becomes the param. */
 export type CustomRefusal = Omit<Refusal, "param">;
 
-/** Ours: the most of a client's own value that is repeated to it. */
-const MAX_QUOTED_CHARACTERS = 200;
+/** Ours: the most of a client's own text that is repeated to it. */
+export const MAX_QUOTED_CHARACTERS = 100;
 
 /** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */
 export function parseRequest<Schema extends z.ZodType>(
@@ -48,6 +48,15 @@ export function unsupportedValue(param: string, value: string, supported: readon
   };
 }
 
+/** For a parameter that OpenAI does not have: its name stands in the message too, which is all that some SDKs show. */
+export function unsupportedOwnValue(param: string, value: string, supported: readonly string[]): Refusal {
+  return {
+    code: "invalid_value",
+    message: `Invalid value for '${param}': '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
+    param,
+  };
+}
+
 /** @param expected,got with their articles: `a string`, `an array`. */
 export function wrongType(param: string, expected: string, got: string): Refusal {
   return {
@@ -65,7 +74,7 @@ function listQuoted(values: readonly string[]): string {
 }
 
 function toRefusal(issue: z.core.$ZodIssue): Refusal {
-  const path = issue.path.join(".");
+  const path = issue.path.map((key) => shorten(String(key))).join(".");
   const param = path === "" ? null : path;
   switch (issue.code) {
     case "custom":
@@ -125,6 +134,7 @@ function toTooLarge(issue: z.core.$ZodIssueTooBig, param: string | null): Refusa
   };
 }
 
-function shorten(value: string): string {
+/** What a refusal quotes of a client's text. */
+export function shorten(value: string): string {
   return value.length <= MAX_QUOTED_CHARACTERS ? value : `${firstCharacters(value, MAX_QUOTED_CHARACTERS)}…`;
 }

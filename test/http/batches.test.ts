@@ -130,7 +130,7 @@ describe("the upstream of a batch", () => {
       400,
       envelope({
         code: "invalid_value",
-        message: `Invalid value: '${upstream}'. Supported values are: 'echo', 'echo-listed', 'mock', and 'mock-open'.`,
+        message: `Invalid value for 'x-portkey-provider': '${upstream}'. Supported values are: 'echo', 'echo-listed', 'mock', and 'mock-open'.`,
         param: "x-portkey-provider",
       }),
     ]);
