@@ -32,6 +32,8 @@ export const DEFAULT_FILE_LIFE_SECONDS = 30 * DAY_SECONDS;
 export const BATCHES_PER_PAGE = { least: 1, most: 100, usual: 20 } as const;
 export const FILES_PER_PAGE = { least: 1, most: 10_000, usual: 10_000 } as const;
 
+/** Ours: a whole form, with what stands before, between and behind its parts. */
+export const MAX_FORM_BYTES = MAX_FILE_BYTES + 1 * MIB;
 /** Ours: a JSON request body; the largest allowed (16 metadata pairs) is under 64 KiB. */
 export const MAX_JSON_BODY_BYTES = 1 * MIB;
 /** developers.cloudflare.com/r2/objects/multipart-objects: parts of at least 5 MiB, all equal but the last. */

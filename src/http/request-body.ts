@@ -27,14 +27,30 @@ export async function* readChunks(body: ReadableStream<Uint8Array>): AsyncGenera
   }
 }
 
-/** @throws ApiError 413 for a body beyond the limit, 400 for one that is not JSON. */
+/** @throws ApiError 413 for a body beyond the limit, 400 for one that is not JSON or holds what is no text. */
 export async function readJson(request: Request): Promise<unknown> {
   const text = await readText(request.body);
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    if (!hasLoneSurrogate(text)) return value;
   } catch {
     throw plainError(400, "We could not parse the JSON body of your request.");
   }
+  throw plainError(400, "A string in the JSON body of your request is no valid Unicode: it has a lone surrogate.");
+}
+
+/**
+ * JSON can spell half of a character (`\ud800`), which no UTF-8 can hold: D1 would store something else than was
+ * answered (RFC 8259, 8.2). One rule for names and values alike.
+ */
+function hasLoneSurrogate(json: string): boolean {
+  if (!/\\u[dD][89a-fA-F]/.test(json)) return false;
+  let found = false;
+  JSON.parse(json, (name, value: unknown) => {
+    found ||= !name.isWellFormed() || (typeof value === "string" && !value.isWellFormed());
+    return value;
+  });
+  return found;
 }
 
 /**

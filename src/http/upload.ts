@@ -6,7 +6,7 @@ import { waitUntil } from "cloudflare:workers";
 import { firstCharacters } from "../domain/characters.ts";
 import type { FileRecord } from "../domain/file.ts";
 import { makeId } from "../domain/ids.ts";
-import { MAX_FILE_BYTES } from "../domain/limits.ts";
+import { MAX_FILE_BYTES, MAX_FORM_BYTES } from "../domain/limits.ts";
 import { logFailure } from "../log.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
 import { missingParameter, parseRequest, shorten, unknownParameter, wrongType } from "../protocol/refusal.ts";
@@ -103,8 +103,11 @@ class FormReader {
   async read(request: Request): Promise<ReceivedForm> {
     const scanner = new MultipartScanner(request.headers.get("content-type") ?? "");
     const body: ReadableStream<Uint8Array> | null = request.body;
+    let bytes = 0;
     if (body !== null) {
       for await (const chunk of readChunks(body)) {
+        bytes += chunk.length;
+        if (bytes > MAX_FORM_BYTES) throw plainError(413, `A form may have at most ${MAX_FORM_BYTES} bytes.`);
         for (const event of scanner.push(chunk)) {
           if (event.kind === "part") this.#beginPart(event.head);
           else if (event.kind === "bytes") await this.#takeBytes(event.bytes);

@@ -18,7 +18,7 @@ export interface Refusal {
 export type CustomRefusal = Omit<Refusal, "param">;
 
 /** Ours: the most of a client's own text that is repeated to it. */
-export const MAX_QUOTED_CHARACTERS = 100;
+const MAX_QUOTED_CHARACTERS = 100;
 
 /** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */
 export function parseRequest<Schema extends z.ZodType>(
@@ -40,7 +40,7 @@ export function unknownParameter(param: string): Refusal {
   return { code: "unknown_parameter", message: `Unknown parameter: '${shorten(param)}'.`, param: shorten(param) };
 }
 
-export function unsupportedValue(param: string, value: string, supported: readonly string[]): Refusal {
+function unsupportedValue(param: string, value: string, supported: readonly string[]): Refusal {
   return {
     code: "invalid_value",
     message: `Invalid value: '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
