@@ -38,6 +38,7 @@ describe("settings", () => {
             maxInFlight: 64,
             baseUrl: "https://api.openai.com/v1",
             apiKey: "sk-openai",
+            guestCheckPath: "/models",
           },
         ],
       ]),
@@ -45,6 +46,8 @@ describe("settings", () => {
       completionWindows: new Map([["24h", 86_400]]),
       passThrough: false,
       encryptionKey: null,
+      guestMaxStoredBytes: 2_147_483_648,
+      guestMaxLiveBatches: 20,
       linesPerInvocation: 5,
       consumerWaits: true,
       maxLinesPerBatch: 50_000,
@@ -61,6 +64,8 @@ describe("settings", () => {
     ["CONSUMER_WAITS", "false", "consumerWaits", false],
     ["MAX_LINES_PER_BATCH", "100", "maxLinesPerBatch", 100],
     ["ENCRYPTION_KEY", LONG, "encryptionKey", LONG],
+    ["GUEST_MAX_STORED_BYTES", "1000000", "guestMaxStoredBytes", 1_000_000],
+    ["GUEST_MAX_LIVE_BATCHES", "1", "guestMaxLiveBatches", 1],
   ] as const)("read %s=%j", (key, value, name, expected) => {
     expect(parse({ [key]: value })[name]).toBe(expected);
   });
@@ -82,6 +87,15 @@ describe("settings", () => {
   test("cut slashes off the end of a base URL, and know upstreams without a key", () => {
     const settings = parse(upstream({ base_url: "http://127.0.0.1:11434/v1//", api_key_secret: undefined }));
     expect(settings.upstreams.get("openai")).toMatchObject({ baseUrl: "http://127.0.0.1:11434/v1", apiKey: null });
+  });
+
+  test.each([
+    [true, "/models"],
+    [false, null],
+    ["/auth/key", "/auth/key"],
+  ])("say where a guest's key is checked: %j", (setting, expected) => {
+    const { upstreams } = parse(upstream({ check_guest_keys: setting }));
+    expect(upstreams.get("openai")).toMatchObject({ guestCheckPath: expected });
   });
 
   test("are read once for each environment", () => {
@@ -117,6 +131,12 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 801 }), "must be at most 800"],
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: "soon" }), "must be a number"],
     ["UPSTREAMS.openai.max_in_flight", upstream({ max_in_flight: 1.5 }), "must be a whole number"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "models" }), "a path such as"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "/a?b" }), "a path such as"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: 1 }), "a path such as"],
+    ["GUEST_MAX_STORED_BYTES", { GUEST_MAX_STORED_BYTES: "0" }, "must be at least 1"],
+    ["GUEST_MAX_LIVE_BATCHES", { GUEST_MAX_LIVE_BATCHES: "0" }, "must be at least 1"],
+    ["GUEST_MAX_LIVE_BATCHES", { GUEST_MAX_LIVE_BATCHES: "10001" }, "must be at most 10000"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "" }, "is no window"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "24h," }, "'' is no window"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "1 day" }, "'1 day' is no window"],

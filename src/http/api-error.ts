@@ -30,6 +30,14 @@ export function tryAgain(message: string): ApiError {
   return new ApiError(503, { code: null, message, param: null }, { "retry-after": String(TRY_AGAIN_SECONDS) });
 }
 
+/** The most that wire contract §1 allows. */
+const WAIT_SECONDS = 60;
+
+/** For what has a limit that time or the client can mend. */
+export function tooMany(code: "insufficient_quota" | "rate_limit_exceeded", message: string): ApiError {
+  return new ApiError(429, { code, message, param: null }, { "retry-after": String(WAIT_SECONDS) });
+}
+
 /** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
 export function conflict(message: string): ApiError {
   return new ApiError(409, { code: null, message, param: null }, { "x-should-retry": "false" });

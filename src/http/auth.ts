@@ -4,6 +4,7 @@
  */
 import { createMiddleware } from "hono/factory";
 import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
+import { canBeSent } from "../domain/bearer-key.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { ApiError } from "./api-error.ts";
 import type { AppEnv } from "./app-env.ts";
@@ -52,9 +53,7 @@ async function identifyCaller(headers: Headers, settings: Settings): Promise<Cal
   }
   if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, guestKey: null };
   const upstream = findPassThrough(headers, settings);
-  if (upstream === null || settings.encryptionKey === null) {
-    throw unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
-  }
+  if (upstream === null || settings.encryptionKey === null || !canBeSent(token)) throw wrongKey();
   return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), guestKey: token };
 }
 
@@ -86,6 +85,11 @@ async function deriveTenant(encryptionKey: string, upstream: string, token: stri
   );
   const mac = await crypto.subtle.sign("HMAC", key, encoder.encode(`${upstream}\n${token}`));
   return `org-${new Uint8Array(mac).toHex()}`;
+}
+
+/** For a key of nobody, here or at its provider. */
+export function wrongKey(): ApiError {
+  return unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
 }
 
 function unauthorized(reason: { readonly code: string | null; readonly message: string }): ApiError {

@@ -8,6 +8,7 @@ import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
 import { ApiError, tryAgain } from "./api-error.ts";
 import { type Caller, UPSTREAM_HEADER } from "./auth.ts";
+import { checkLiveBatches } from "./guest-limits.ts";
 
 export interface NewBatch {
   readonly order: BatchOrder;
@@ -19,10 +20,11 @@ export interface NewBatch {
   readonly db: D1Database;
 }
 
-/** @throws ApiError 400, or 503 when no coordinator would take it. */
+/** @throws ApiError 400, 429 for a guest with too many batches, or 503 when no coordinator would take it. */
 export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   const upstream = pickUpstream(wanted.upstreamName, wanted.settings);
   await checkInputPurpose(wanted);
+  await checkLiveBatches(wanted, upstream.name);
   const batch = toRecord(wanted, upstream, new Date());
   const sealedKey = await sealGuestKey(wanted, batch.id);
   const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });

@@ -96,6 +96,7 @@ describe("headers of anything", () => {
     "expect",
     "cookie",
     "x-forwarded-for",
+    "cf-connecting-ip",
     "x-http-method-override",
     "x-request-id",
     "openai-organization",

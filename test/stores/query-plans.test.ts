@@ -6,6 +6,7 @@ import type { FileRecord } from "../../src/domain/file.ts";
 import * as lists from "../../src/stores/batch-list.ts";
 import * as batches from "../../src/stores/batches.ts";
 import * as files from "../../src/stores/files.ts";
+import * as guestUse from "../../src/stores/guest-use.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import * as sweeps from "../../src/stores/sweeps.ts";
 
@@ -81,6 +82,9 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
   isFileHidden: [(db) => files.isFileHidden(db, file.id)],
   removeFile: [(db) => files.removeFile(db, env.BUCKET, file.id)],
   deleteFileRow: [(db) => files.deleteFileRow(db, file.id)],
+  sumStoredBytes: [(db) => guestUse.sumStoredBytes(db, tenant)],
+  insertFileWithin: [(db) => guestUse.insertFileWithin(db, { ...file, id: `file-${crypto.randomUUID()}` }, 1)],
+  countLiveBatches: [(db) => guestUse.countLiveBatches(db, { tenant, upstream: "echo", most: 20 })],
   listRemovableFiles: [(db) => sweeps.listRemovableFiles(db, now, 10)],
   hideFiles: [(db) => sweeps.hideFiles(db, ["file-a", "file-b"], now)],
   deleteFileRows: [(db) => sweeps.deleteFileRows(db, ["file-a", "file-b"])],
@@ -93,7 +97,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
 
 describe("a statement's plan", () => {
   it("is asked for every function that is given the database", () => {
-    const exported = Object.entries({ ...batches, ...lists, ...files, ...sweeps });
+    const exported = Object.entries({ ...batches, ...lists, ...files, ...guestUse, ...sweeps });
     const asking = exported.filter(
       ([, value]) => typeof value === "function" && /^(async )?function \w+\(db/.test(String(value)),
     );

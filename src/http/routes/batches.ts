@@ -12,13 +12,14 @@ import { noSuchBatch, valueOf } from "../api-error.ts";
 import type { AppEnv } from "../app-env.ts";
 import { authenticate, UPSTREAM_HEADER } from "../auth.ts";
 import { cancelBatch, findCurrentBatch, type WantedBatch } from "../find-batch.ts";
+import { admitGuest } from "../guest-admission.ts";
 import { refuseMethod } from "../method.ts";
 import { createBatch } from "../new-batch.ts";
 import { readJson } from "../request-body.ts";
 
 export const batches = new Hono<AppEnv>()
   .use(authenticate)
-  .post("/", async (c) => {
+  .post("/", admitGuest, async (c) => {
     const { caller, settings, db } = c.var;
     const schema = batchOrderSchema([...settings.completionWindows.keys()]);
     const order = valueOf(parseRequest(schema, await readJson(c.req.raw)));

@@ -11,14 +11,17 @@ import { noSuchFile, valueOf } from "../api-error.ts";
 import type { AppEnv } from "../app-env.ts";
 import { authenticate } from "../auth.ts";
 import { answerContent } from "../content.ts";
+import { admitGuest } from "../guest-admission.ts";
+import { findStorageQuota } from "../guest-limits.ts";
 import { refuseMethod } from "../method.ts";
 import { receiveFile } from "../upload.ts";
 
 export const files = new Hono<AppEnv>()
   .use(authenticate)
-  .post("/", async (c) => {
-    const { tenant } = c.var.caller;
-    const file = await receiveFile({ request: c.req.raw, tenant, db: c.var.db, bucket: c.env.BUCKET });
+  .post("/", admitGuest, async (c) => {
+    const { caller, settings, db } = c.var;
+    const quota = await findStorageQuota({ caller, settings, db });
+    const file = await receiveFile({ request: c.req.raw, tenant: caller.tenant, quota, db, bucket: c.env.BUCKET });
     c.set("fileId", file.id);
     return c.json(toFileObject(file));
   })
