@@ -1,6 +1,7 @@
 /**
  * Three kinds of tests: `unit` in plain Node, `workers` inside workerd with real R2, D1, queues and Durable
- * Objects, and `e2e` against a real `wrangler dev` that each file starts for itself.
+ * Objects, and `e2e` against a real `wrangler dev` that each file starts for itself. `--mode long` plays more
+ * random runs in the same tests.
  */
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
@@ -33,15 +34,19 @@ const testBindings = {
   },
 };
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   test: {
     // What the Worker logs is of interest where a test failed.
     silent: "passed-only",
+    // Vitest leaves one core free; most of these tests wait for their runtime.
+    maxWorkers: "100%",
     projects: [
       {
         test: {
           name: "unit",
           environment: "node",
+          // These tests are pure and change nothing outside themselves: one process serves many files.
+          isolate: false,
           include: ["test/{domain,protocol}/**/*.test.ts", "test/*.test.ts"],
         },
       },
@@ -50,6 +55,9 @@ export default defineConfig({
           cloudflareTest({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: { bindings: testBindings },
+            // Verbose, workerd prints a stack for each fault that a test injects. What is really wrong it prints in
+            // any case, and a promise that nobody caught fails the run.
+            verbose: process.env["WORKERD_VERBOSE"] === "true",
           }),
         ],
         test: {
@@ -57,7 +65,7 @@ export default defineConfig({
           include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults,cost}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
-          provide: { faults: readFaultSettings(), fuzz: readFuzzSettings() },
+          provide: { faults: readFaultSettings(mode), fuzz: readFuzzSettings(mode) },
         },
       },
       {
@@ -70,20 +78,27 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
           testTimeout: 120 * SECOND_MS,
           hookTimeout: 90 * SECOND_MS,
+          provide: { kills: readKills(mode) },
         },
       },
     ],
   },
-});
+}));
 
-/** Which night is the first, and how many: test/faults/storage-faults.test.ts. */
-function readFaultSettings() {
-  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules = seed === undefined ? "200" : "1" } = process.env;
-  return { firstSeed: Number(seed ?? 1), schedules: Number(schedules) };
+/** Which fault run is the first, and how many are played: test/faults/random-faults.test.ts. */
+function readFaultSettings(mode: string) {
+  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules } = process.env;
+  if (seed !== undefined) return { firstSeed: Number(seed), schedules: Number(schedules ?? 1) };
+  return { firstSeed: 1, schedules: Number(schedules ?? (mode === "long" ? 200 : 40)) };
+}
+
+/** How often the local runtime is killed: test/e2e/kill.test.ts. */
+function readKills(mode: string): number {
+  return Number(process.env["KILLS"] ?? (mode === "long" ? 2 : 1));
 }
 
 /** How many inputs, and which: test/fuzz/fuzz.ts. */
-function readFuzzSettings() {
-  const { FUZZ_INPUTS: inputs = "3000", FUZZ_SEED: seed = "1" } = process.env;
+function readFuzzSettings(mode: string) {
+  const { FUZZ_INPUTS: inputs = mode === "long" ? 3000 : 1000, FUZZ_SEED: seed = "1" } = process.env;
   return { inputs: Number(inputs), seed: Number(seed) };
 }

@@ -1,20 +1,21 @@
 /**
- * `npm run bench`: measures the real local stack against a mock upstream, prints tables, and writes every value to
- * bench-results/. All benchmarks, or those that are named: `npm run bench -- throughput latency --rounds 5`.
+ * `npm run bench`: runs the benchmarks of bench/local, which measure the real local stack against a mock upstream. It
+ * prints their tables and writes every value to bench-results/. All benchmarks, or those that are named:
+ * `npm run bench -- throughput latency --rounds 5`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { type BenchOptions, renderTable, type Report } from "./report.ts";
-import { measureFairness } from "./fairness.ts";
-import { measureLatency } from "./latency.ts";
-import { measureOverhead } from "./overhead.ts";
-import { measureReads } from "./reads.ts";
-import { measureScale } from "./scale.ts";
-import { measureSize } from "./size.ts";
-import { measureThroughput } from "./throughput.ts";
-import { measureValidation } from "./validation.ts";
+import { type BenchOptions, renderTable, type Report } from "./rig/report.ts";
+import { measureFairness } from "./local/fairness.ts";
+import { measureLatency } from "./local/latency.ts";
+import { measureOverhead } from "./local/overhead.ts";
+import { measureReads } from "./local/reads.ts";
+import { measureScale } from "./local/scale.ts";
+import { measureSize } from "./local/size.ts";
+import { measureThroughput } from "./local/throughput.ts";
+import { measureValidation } from "./local/validation.ts";
 
 const BENCHMARKS: Readonly<Record<string, (options: BenchOptions) => Promise<Report>>> = {
   throughput: measureThroughput,
@@ -53,7 +54,7 @@ const machine = `${availableParallelism()} cores (${cpus()[0]?.model ?? "unknown
 console.log(`${new Date().toISOString().slice(0, 10)}, ${machine}\n`);
 mkdirSync(RESULTS_FOLDER, { recursive: true });
 for (const name of names) {
-  // Others on the machine show here, and in every figure.
+  // Other work on the machine shows here, and in every figure.
   const loadBefore = loadavg()[0] ?? 0;
   const report = await BENCHMARKS[name]?.({
     rounds,

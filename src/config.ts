@@ -168,12 +168,7 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
 }
 
 function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<string, Upstream> {
-  const raw = variables.get("UPSTREAMS");
-  const table = read(
-    new Map([["UPSTREAMS", typeof raw === "string" ? parseJson("UPSTREAMS", raw) : raw]]),
-    "UPSTREAMS",
-    upstreamsSchema,
-  );
+  const table = read(new Map([["UPSTREAMS", readTable(variables.get("UPSTREAMS"))]]), "UPSTREAMS", upstreamsSchema);
   const upstreams = new Map<string, Upstream>();
   for (const [name, entry] of Object.entries(table)) {
     const common = {
@@ -203,6 +198,16 @@ function toCheckPath(setting: boolean | string): string | null {
   return setting ? USUAL_GUEST_CHECK_PATH : null;
 }
 
+/** A variable of kind JSON comes parsed; one that was set as text does not. */
+function readTable(raw: unknown): unknown {
+  if (typeof raw !== "string") return raw;
+  try {
+    return JSON.parse(raw);
+  } catch {
+    throw new SettingsError("UPSTREAMS: is not valid JSON");
+  }
+}
+
 function readApiKey(
   variables: ReadonlyMap<string, unknown>,
   upstream: string,
@@ -226,14 +231,6 @@ function parseWindows(list: string): ReadonlyMap<string, number> {
     windows.set(name, Number(match[1]) * SECONDS_OF_UNIT[match[2] as keyof typeof SECONDS_OF_UNIT]);
   }
   return windows;
-}
-
-function parseJson(key: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new SettingsError(`${key}: is not valid JSON`);
-  }
 }
 
 function read<Schema extends z.ZodType>(

@@ -1,7 +1,7 @@
 /**
  * Processor time a line, measured in Node, whose JavaScript engine is the Worker's: validation, consumer,
- * coordinator and finalizing of a whole batch. The simulated platform is in it too, and cannot be told apart; what
- * the real platform does outside of JavaScript is not.
+ * coordinator and finalizing of a whole batch. The time of the simulated platform is included and cannot be separated.
+ * What the real platform does outside of JavaScript is not included.
  */
 import { writeAnswer, writeEmbedding } from "../edge/answers.ts";
 import { installWorkerModules } from "../edge/worker-modules.ts";
@@ -12,7 +12,7 @@ export interface CpuUse {
 }
 
 const LINES = 5000;
-/** From here on an answer is taken for an embedding. */
+/** An answer of this size or more is written as an embedding. */
 const EMBEDDING_BYTES = 30_000;
 
 export async function measureCpu(answerBytes: number): Promise<CpuUse> {
@@ -25,11 +25,11 @@ export async function measureCpu(answerBytes: number): Promise<CpuUse> {
     upstreams: [
       {
         name: "mock",
-        setting: 64,
+        maxInFlight: 64,
         drawLatencyMs: () => 2000,
         answer,
-        maxInFlight: null,
-        maxPerSecond: null,
+        capacity: null,
+        capacityPerSecond: null,
         retryAfterSeconds: null,
       },
     ],

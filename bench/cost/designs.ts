@@ -9,7 +9,7 @@ export interface Design {
 
 const CPU_MS_PER_LINE = 3;
 const OPERATIONS_PER_MESSAGE = 3;
-/** A consumer may be given so many messages at once. */
+/** The most messages that a consumer can be given at once. */
 const MESSAGES_PER_INVOCATION = 100;
 /** Claims, input reads, logs and results of a whole invocation, where they are not per line. */
 const PER_INVOCATION = 1 / MESSAGES_PER_INVOCATION;

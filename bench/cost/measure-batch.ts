@@ -8,7 +8,7 @@ import { BatchCoordinator } from "../../src/batch/coordinator.ts";
 import { app } from "../../src/http/app.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { writeAnswer } from "../edge/answers.ts";
-import { type Dice, drawLogNormal, makeDice } from "../edge/dice.ts";
+import { type Random, drawLogNormal, seedRandom } from "../random.ts";
 import { buildEdge, type Edge, routeFetch } from "../edge/edge.ts";
 import { installFixedLengthStream, makeBucket } from "../edge/memory-bucket.ts";
 import { UpstreamModel } from "../edge/upstream-model.ts";
@@ -40,7 +40,7 @@ export interface Platform {
 /** As on the edge, and as wrangler.toml has it. */
 const LINES_PER_INVOCATION = 5;
 const MAX_IN_FLIGHT = 64;
-/** A client asks so often how its batch is. */
+/** How often a client asks for the status of its batch. */
 const POLL_MS = 60_000;
 const LATENCY_SIGMA = 0.7;
 /** A cautious planning figure: what was measured (bench/cost/cpu.ts) is a fifth of it at most. */
@@ -68,11 +68,11 @@ export async function measureBatch({ state, database }: Platform, spec: BatchSpe
     console.error = (text: string) => failures.push(text);
     const model = new UpstreamModel({
       clock,
-      dice: makeDice(1),
-      drawLatencyMs: (dice) => drawLatencyMs(dice, spec.meanLatencySeconds),
+      random: seedRandom(1),
+      drawLatencyMs: (random) => drawLatencyMs(random, spec.meanLatencySeconds),
       answer: writeAnswer(spec.answerBytes),
-      maxInFlight: null,
-      maxPerSecond: null,
+      capacity: null,
+      capacityPerSecond: null,
       retryAfterSeconds: null,
     });
     const upstreams = [{ name: "mock", model, maxInFlight: MAX_IN_FLIGHT }];
@@ -217,9 +217,9 @@ class Client {
   }
 }
 
-function drawLatencyMs(dice: Dice, meanSeconds: number): number {
+function drawLatencyMs(random: Random, meanSeconds: number): number {
   const median = (meanSeconds * 1000) / Math.exp(LATENCY_SIGMA ** 2 / 2);
-  return drawLogNormal(dice, { median, sigma: LATENCY_SIGMA, least: 50, most: 60_000 });
+  return drawLogNormal(random, { median, sigma: LATENCY_SIGMA, least: 50, most: 60_000 });
 }
 
 function writeLines(lines: number): string {
@@ -236,7 +236,7 @@ function arrive(): Promise<void> {
   return Promise.resolve();
 }
 
-/** Nothing but promises is under way here: so many steps settle the longest chain of them. */
+/** Nothing but promises is under way here: 150 steps are enough for the longest chain of them. */
 async function settleByHops(): Promise<void> {
   for (let hop = 0; hop < 150; hop += 1) await Promise.resolve();
 }

@@ -1,7 +1,7 @@
 /**
  * What Cloudflare charges on the Workers Paid plan beyond what is included, as listed on the pages named here.
  * Dollars. Storage that is kept (R2 0.015 a GB-month, D1 and objects 0.20 to 0.75) is left out: it depends on how
- * long files are kept, not on how they came about.
+ * long files are kept, not on how they were made.
  */
 
 /** When the pages were last compared with this file. */

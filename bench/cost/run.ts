@@ -1,13 +1,14 @@
 /** `npm run bench:cost`: runs the measurements in workerd and prints their tables. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { formatTable } from "../table.ts";
 import { measureCpu } from "./cpu.ts";
 import { SIMPLER_DESIGNS } from "./designs.ts";
 import type { BatchUse } from "./measure-batch.ts";
 import { PRICES_SEEN } from "./prices.ts";
 import { ANSWER_KINDS, LATENCY_SPECS, SIZE_SPECS, SMALL_SPECS } from "./specs.ts";
 import { priceMillionLines } from "./tally.ts";
-import { countTable, costTable, formatDollars, markdownTable } from "./tables.ts";
+import { countTable, costTable, formatDollars } from "./tables.ts";
 
 const MARK = "COST ";
 
@@ -44,7 +45,7 @@ const own = pick(uses, SIZE_SPECS).find(({ spec }) => spec.lines === 50_000 && s
 if (own !== undefined) {
   designs.push(["Nightshift, 50,000 lines, 4 KB", formatDollars(priceMillionLines(own.tally, own.spec.lines).dollars)]);
 }
-console.log(markdownTable(["design", "$"], designs));
+console.log(formatTable(["design", "$"], designs));
 console.log("\n## What latency costs (5,000 lines, 4 KB)\n");
 console.log(costTable(pick(uses, LATENCY_SPECS), ({ spec }) => `${spec.meanLatencySeconds} s`));
 console.log("\n## What it costs to be small (4 KB, 2 s)\n");
@@ -57,4 +58,4 @@ for (const { name, answerBytes } of ANSWER_KINDS) {
   const { msPerLine } = await measureCpu(answerBytes);
   cpu.push([name, msPerLine.toFixed(2)]);
 }
-console.log(markdownTable(["answers", "ms"], cpu));
+console.log(formatTable(["answers", "ms"], cpu));

@@ -15,14 +15,14 @@ export const SIZE_SPECS: readonly BatchSpec[] = [5000, 50_000].flatMap((lines) =
   ANSWER_KINDS.map(({ answerBytes }) => ({ lines, answerBytes, meanLatencySeconds: MEAN_LATENCY_SECONDS })),
 );
 
-/** What patience costs: usual answers that take longer, or less long. */
+/** Answers of 4 KB that take a shorter or a longer time than usual. */
 export const LATENCY_SPECS: readonly BatchSpec[] = [0.5, 5, 15, 30].map((meanLatencySeconds) => ({
   lines: 5000,
   answerBytes: 4 * KIB,
   meanLatencySeconds,
 }));
 
-/** What it costs to be small. */
+/** Small batches. */
 export const SMALL_SPECS: readonly BatchSpec[] = [10, 100, 1000].map((lines) => ({
   lines,
   answerBytes: 4 * KIB,

@@ -1,4 +1,5 @@
 /** Prints measurements as Markdown tables. */
+import { formatTable } from "../table.ts";
 import type { BatchUse } from "./measure-batch.ts";
 import type { PricedUnit } from "./prices.ts";
 import { PRICED_UNITS, priceMillionLines, scaleTally } from "./tally.ts";
@@ -24,7 +25,7 @@ export function costTable(uses: readonly BatchUse[], title: Title): string {
   const costs = uses.map(({ tally, spec }) => priceMillionLines(tally, spec.lines));
   const rows = PRICED_UNITS.map((unit) => [NAMES[unit], ...costs.map(({ parts }) => formatDollars(parts[unit]))]);
   const sum = ["**together**", ...costs.map(({ dollars }) => `**${formatDollars(dollars)}**`)];
-  return markdownTable(["", ...uses.map(title)], [...rows, sum]);
+  return formatTable(["", ...uses.map(title)], [...rows, sum]);
 }
 
 export function countTable(uses: readonly BatchUse[], title: Title): string {
@@ -34,17 +35,9 @@ export function countTable(uses: readonly BatchUse[], title: Title): string {
     ["dispatches", ...uses.map(({ dispatches, spec }) => ((dispatches * 1000) / spec.lines).toFixed(1))],
     ["minutes a batch", ...uses.map(({ seconds }) => (seconds / 60).toFixed(0))],
   ];
-  return markdownTable(["", ...uses.map(title)], [...rows, ...more]);
+  return formatTable(["", ...uses.map(title)], [...rows, ...more]);
 }
 
 export function formatDollars(dollars: number): string {
   return dollars.toFixed(3);
-}
-
-export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((cell, column) => Math.max(cell.length, ...rows.map((row) => row[column]?.length ?? 0), 3));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(" | ")} |`;
-  const rule = widths.map((width, column) => (column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`));
-  return [line(head), line(rule), ...rows.map(line)].join("\n");
 }

@@ -11,7 +11,7 @@ export function emptyTally(): Tally {
   return Object.fromEntries(PRICED_UNITS.map((unit) => [unit, 0])) as Tally;
 }
 
-/** The same for so many lines, when it was counted for others. */
+/** What was counted for `from.lines` lines, converted to `to.lines` lines. */
 export function scaleTally(tally: Tally, from: { readonly lines: number }, to: { readonly lines: number }): Tally {
   return Object.fromEntries(PRICED_UNITS.map((unit) => [unit, (tally[unit] * to.lines) / from.lines])) as Tally;
 }

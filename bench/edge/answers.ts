@@ -1,6 +1,6 @@
 /** Answers of a chosen size. */
 
-/** JSON of so many bytes, or a little more when so few do not make an answer. */
+/** JSON of `bytes` bytes; of a few hundred at least, which is what an empty answer needs. */
 export function writeAnswer(bytes: number): string {
   const usage = { prompt_tokens: 200, completion_tokens: 100, total_tokens: 300 };
   const head = `{"id":"chatcmpl-1","object":"chat.completion","usage":${JSON.stringify(usage)},"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"`;
@@ -8,7 +8,7 @@ export function writeAnswer(bytes: number): string {
   return head + "y".repeat(Math.max(0, bytes - head.length - tail.length)) + tail;
 }
 
-/** An embedding of so many bytes: numbers, which take longer to read than a text of the same size. */
+/** An embedding of about `bytes` bytes: numbers, which take longer to parse than a text of the same size. */
 export function writeEmbedding(bytes: number): string {
   const numbers: string[] = [];
   for (let length = 0; length < bytes; length += (numbers.at(-1)?.length ?? 0) + 1) {

@@ -1,9 +1,9 @@
 /**
- * The edge in one process: the project's own coordinator, consumer and upstream client, unchanged, over a queue,
- * objects and alarms that follow a virtual clock. Storage is the caller's: stand-ins, or counted real ones.
+ * The edge in one process: the project's own coordinator, consumer and upstream client, unchanged, on top of a queue,
+ * objects and alarms that follow a virtual clock. The caller brings the storage: in memory, or real and counted.
  */
 import type { BatchCoordinator } from "../../src/batch/coordinator.ts";
-import type { Coordinator } from "../../src/domain/coordinator.ts";
+import type { Coordinator } from "../../src/domain/conversation.ts";
 import { consumeQueue } from "../../src/queue/consumer.ts";
 import type { UpstreamModel } from "./upstream-model.ts";
 import type { VirtualClock } from "./virtual-clock.ts";

@@ -43,8 +43,12 @@ class StoredBody {
         view.set(part);
         return Promise.resolve({ done: false, value: view.subarray(0, part.length) });
       },
-      cancel: () => Promise.resolve(),
+      releaseLock: () => undefined,
     };
+  }
+
+  cancel(): Promise<void> {
+    return Promise.resolve();
   }
 }
 

@@ -1,20 +1,20 @@
 /**
- * A model server as far as time goes: how long it thinks, and how much it takes on at once or per second. It
- * stands in for `fetch`. What it answers is given; what was asked is not looked at.
+ * A model of an upstream's timing: how long an answer takes, and how many requests it accepts at once or per second.
+ * It takes the place of `fetch`. The answer is always the one it was given; the request is not read.
  */
-import type { Dice } from "./dice.ts";
+import type { Random } from "../random.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
 export interface UpstreamOptions {
   readonly clock: VirtualClock;
-  readonly dice: Dice;
-  readonly drawLatencyMs: (dice: Dice) => number;
+  readonly random: Random;
+  readonly drawLatencyMs: (random: Random) => number;
   /** The body of a good answer. */
   readonly answer: string;
   /** More requests at once than this are answered 429; null: any number. */
-  readonly maxInFlight: number | null;
+  readonly capacity: number | null;
   /** More requests a second than this are answered 429, beyond a burst of one second; null: any number. */
-  readonly maxPerSecond: number | null;
+  readonly capacityPerSecond: number | null;
   /** Sent along with a 429; null: nothing is. */
   readonly retryAfterSeconds: number | null;
 }
@@ -39,7 +39,7 @@ export class UpstreamModel {
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
-    this.#tokens = options.maxPerSecond ?? 0;
+    this.#tokens = options.capacityPerSecond ?? 0;
     this.#filledAt = options.clock.now;
   }
 
@@ -52,14 +52,14 @@ export class UpstreamModel {
   }
 
   async fetch(): Promise<Response> {
-    const { clock, dice, answer, drawLatencyMs, retryAfterSeconds } = this.#options;
+    const { clock, random, answer, drawLatencyMs, retryAfterSeconds } = this.#options;
     this.#counts.requests += 1;
     if (!this.#takesOneMore()) {
       this.#counts.refused += 1;
       await clock.sleep(REFUSAL_MS);
       return reply(429, REFUSAL, retryAfterSeconds);
     }
-    const latencyMs = drawLatencyMs(dice);
+    const latencyMs = drawLatencyMs(random);
     this.#inFlight += 1;
     this.#counts.mostInFlight = Math.max(this.#counts.mostInFlight, this.#inFlight);
     await clock.sleep(latencyMs);
@@ -69,10 +69,11 @@ export class UpstreamModel {
   }
 
   #takesOneMore(): boolean {
-    const { clock, maxInFlight, maxPerSecond } = this.#options;
-    if (maxInFlight !== null && this.#inFlight >= maxInFlight) return false;
-    if (maxPerSecond === null) return true;
-    this.#tokens = Math.min(maxPerSecond, this.#tokens + ((clock.now - this.#filledAt) / 1000) * maxPerSecond);
+    const { clock, capacity, capacityPerSecond } = this.#options;
+    if (capacity !== null && this.#inFlight >= capacity) return false;
+    if (capacityPerSecond === null) return true;
+    const refill = ((clock.now - this.#filledAt) / 1000) * capacityPerSecond;
+    this.#tokens = Math.min(capacityPerSecond, this.#tokens + refill);
     this.#filledAt = clock.now;
     if (this.#tokens < 1) return false;
     this.#tokens -= 1;

@@ -1,6 +1,6 @@
 /**
  * A queue with its consumers as the edge has them: at least one delivery, delays, retries, a dead-letter queue,
- * and no more than so many invocations at once (developers.cloudflare.com/queues/configuration/consumer-concurrency).
+ * and a limit for invocations at once (developers.cloudflare.com/queues/configuration/consumer-concurrency).
  */
 import type { VirtualClock } from "./virtual-clock.ts";
 

@@ -19,7 +19,7 @@ export interface Verdict {
   readonly boundSeconds: number;
   /** Tries that the upstream refused, of all tries. */
   readonly wastedShare: number;
-  /** Deliveries of dispatches that meant nothing any more, of all messages. */
+  /** Deliveries whose dispatch had already been given up, of all messages. */
   readonly staleShare: number;
   readonly meanQueueDepth: number;
   readonly mostQueueDepth: number;

@@ -4,8 +4,8 @@
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { markdownTable } from "../cost/tables.ts";
 import { installWorkerModules } from "../edge/worker-modules.ts";
+import { formatTable } from "../table.ts";
 import { judge, type Verdict } from "./measures.ts";
 import { plotSizes, plotTimeline } from "./plots.ts";
 import { SCENARIOS } from "./scenarios.ts";
@@ -30,7 +30,7 @@ for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wan
 
 function describe(verdict: Verdict, lines: number, batches: number): string {
   const { makespanSeconds, boundSeconds, wastedShare, staleShare, meanQueueDepth, mostQueueDepth } = verdict;
-  return markdownTable(
+  return formatTable(
     [
       "batches",
       "lines",
@@ -68,7 +68,7 @@ function sizeTable({ classes }: Verdict): string {
       one.slowestSlowdown.toFixed(1),
       one.jain.toFixed(2),
     ]);
-  return markdownTable(["size", "batches", "mean, s", "slowest, s", "mean slowdown", "slowest", "Jain"], rows);
+  return formatTable(["size", "batches", "mean, s", "slowest, s", "mean slowdown", "slowest", "Jain"], rows);
 }
 
 function percent(share: number): string {

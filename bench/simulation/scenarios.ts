@@ -1,18 +1,18 @@
-/** The situations that are simulated. One seed for all, so that two runs differ in what was changed alone. */
+/** The situations that are simulated. All have one seed, so that two runs differ only in what was changed. */
 import { writeAnswer } from "../edge/answers.ts";
-import { type Dice, drawLogNormal } from "../edge/dice.ts";
+import { type Random, drawLogNormal } from "../random.ts";
 import type { WorkloadOptions } from "./workload.ts";
 
 export interface ScenarioUpstream {
   readonly name: string;
-  /** What the operator wrote as `max_in_flight`. */
-  readonly setting: number;
-  readonly drawLatencyMs: (dice: Dice) => number;
+  /** The setting `max_in_flight`. */
+  readonly maxInFlight: number;
+  readonly drawLatencyMs: (random: Random) => number;
   /** The body of a good answer. */
   readonly answer: string;
-  /** What it really takes at once, and a second. Null: any number. */
-  readonly maxInFlight: number | null;
-  readonly maxPerSecond: number | null;
+  /** How many requests it really accepts at once, and per second. Null: any number. */
+  readonly capacity: number | null;
+  readonly capacityPerSecond: number | null;
   readonly retryAfterSeconds: number | null;
 }
 
@@ -31,23 +31,23 @@ export interface Scenario {
 
 /** 250 consumers, five lines each. */
 const EDGE_SLOTS = 1250;
-const BUDGET = 400;
+const CAPACITY = 400;
 
 /** Long-tailed: half under 3 s, one in eight over 10 s, cut off at 1 s and 60 s; 5.2 s on average. */
-function drawLongTail(dice: Dice): number {
-  return drawLogNormal(dice, { median: 3000, sigma: 1.05, least: 1000, most: 60_000 });
+function drawLongTail(random: Random): number {
+  return drawLogNormal(random, { median: 3000, sigma: 1.05, least: 1000, most: 60_000 });
 }
 
 const MEAN_LATENCY_SECONDS = 5.2;
 
 const AMPLE: ScenarioUpstream = {
   name: "ample",
-  setting: EDGE_SLOTS,
+  maxInFlight: EDGE_SLOTS,
   drawLatencyMs: drawLongTail,
-  // Small, because every byte of it is carried about; only time is looked at.
+  // Small, because every byte of it is copied many times, and only time is measured.
   answer: writeAnswer(0),
-  maxInFlight: null,
-  maxPerSecond: null,
+  capacity: null,
+  capacityPerSecond: null,
   retryAfterSeconds: null,
 };
 
@@ -73,21 +73,21 @@ export const SCENARIOS: readonly Scenario[] = [
     ...COMMON,
     name: "in-flight",
     title: "An upstream that takes 400 at once, max_in_flight 400",
-    upstreams: [{ ...AMPLE, name: "in-flight", setting: BUDGET, maxInFlight: BUDGET }],
-    slots: BUDGET,
+    upstreams: [{ ...AMPLE, name: "in-flight", maxInFlight: CAPACITY, capacity: CAPACITY }],
+    slots: CAPACITY,
   },
   {
     ...COMMON,
     name: "too-high",
     title: "An upstream that takes 400 at once, max_in_flight 1,250",
-    upstreams: [{ ...AMPLE, name: "too-high", maxInFlight: BUDGET }],
-    slots: BUDGET,
+    upstreams: [{ ...AMPLE, name: "too-high", capacity: CAPACITY }],
+    slots: CAPACITY,
   },
   {
     ...COMMON,
     name: "rate",
     title: "An upstream that takes 80 requests a second and asks for 5 s of patience, max_in_flight 1,250",
-    upstreams: [{ ...AMPLE, name: "rate", maxPerSecond: 80, retryAfterSeconds: 5 }],
+    upstreams: [{ ...AMPLE, name: "rate", capacityPerSecond: 80, retryAfterSeconds: 5 }],
     slots: Math.round(80 * MEAN_LATENCY_SECONDS),
   },
   {
@@ -102,7 +102,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "one-batch",
     title: "One batch of 5,000 lines alone, max_in_flight 64",
     workload: { batches: 1, tenants: 1, arrivalMs: 1, lines: { median: 5000, sigma: 0, most: 5000 } },
-    upstreams: [{ ...AMPLE, name: "one-batch", setting: 64 }],
+    upstreams: [{ ...AMPLE, name: "one-batch", maxInFlight: 64 }],
     slots: 64,
   },
 ];

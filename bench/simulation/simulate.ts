@@ -4,7 +4,7 @@ import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
 import { insertFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { makeDice } from "../edge/dice.ts";
+import { seedRandom } from "../random.ts";
 import { buildEdge, type Edge, type EdgeUpstream, type ObjectAlarm, routeFetch } from "../edge/edge.ts";
 import { installFixedLengthStream, makeBucket } from "../edge/memory-bucket.ts";
 import { UpstreamModel, type UpstreamCounts } from "../edge/upstream-model.ts";
@@ -37,7 +37,7 @@ export interface SimulationResult {
   readonly lines: number;
   readonly upstreams: ReadonlyMap<string, UpstreamCounts>;
   readonly messages: number;
-  /** Deliveries of dispatches whose token meant nothing any more. */
+  /** Deliveries of dispatches that had already been given up. */
   readonly staleDeliveries: number;
   readonly exchanges: number;
   readonly objectRequests: number;
@@ -55,7 +55,7 @@ const ENDPOINT = "/v1/chat/completions";
 
 export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slots">): Promise<SimulationResult> {
   const clock = new VirtualClock(START, finishTurn);
-  const dice = makeDice(scenario.seed);
+  const random = seedRandom(scenario.seed);
   const restoreClock = clock.install();
   const realRandom = Math.random;
   const realFetch = globalThis.fetch;
@@ -63,12 +63,12 @@ export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slot
   const log = new LogReader();
   const restoreStream = installFixedLengthStream();
   try {
-    Math.random = makeDice(scenario.seed + 1);
+    Math.random = seedRandom(scenario.seed + 1);
     // The real one runs on another thread, and would come back at another moment in every run.
     crypto.subtle.digest = () => Promise.resolve(new ArrayBuffer(32));
-    const upstreams = scenario.upstreams.map(({ name, setting, ...budget }): EdgeUpstream => {
-      const model = new UpstreamModel({ clock, dice, ...budget });
-      return { name, model, maxInFlight: setting };
+    const upstreams = scenario.upstreams.map(({ name, maxInFlight, ...behaviour }): EdgeUpstream => {
+      const model = new UpstreamModel({ clock, random, ...behaviour });
+      return { name, model, maxInFlight };
     });
     globalThis.fetch = routeFetch(upstreams);
     const edge = buildEdge({
@@ -82,7 +82,7 @@ export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slot
       travel: () => clock.sleep(OBJECT_ROUND_TRIP_MS),
     });
     log.install();
-    const orders = drawWorkload({ ...scenario.workload, dice, upstreams: upstreams.map(({ name }) => name) });
+    const orders = drawWorkload({ ...scenario.workload, random, upstreams: upstreams.map(({ name }) => name) });
     return await runWorkload({ clock, edge, upstreams, orders, log });
   } finally {
     log.remove();

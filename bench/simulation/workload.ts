@@ -1,5 +1,8 @@
-/** What tenants order: many small batches, some usual ones, a few very large ones. Repeats with its seed. */
-import { type Dice, drawLogNormal } from "../edge/dice.ts";
+/**
+ * The batches that tenants create: many small ones, some of usual size, a few very large ones. The same seed gives the
+ * same batches.
+ */
+import { type Random, drawLogNormal } from "../random.ts";
 
 export interface OrderedBatch {
   readonly id: string;
@@ -11,7 +14,7 @@ export interface OrderedBatch {
 }
 
 export interface WorkloadOptions {
-  readonly dice: Dice;
+  readonly random: Random;
   readonly batches: number;
   readonly tenants: number;
   readonly upstreams: readonly string[];
@@ -21,13 +24,13 @@ export interface WorkloadOptions {
 }
 
 export function drawWorkload(options: WorkloadOptions): readonly OrderedBatch[] {
-  const { dice, batches, tenants, upstreams, arrivalMs, lines } = options;
+  const { random, batches, tenants, upstreams, arrivalMs, lines } = options;
   return Array.from({ length: batches }, (_, index) => ({
     id: `batch_${index}`,
-    tenant: `tenant-${Math.floor(dice() * tenants)}`,
+    tenant: `tenant-${Math.floor(random() * tenants)}`,
     upstream: upstreams[index % upstreams.length] ?? "",
-    lines: Math.round(drawLogNormal(dice, { ...lines, least: 1 })),
-    createdAfterMs: Math.round(dice() * arrivalMs),
+    lines: Math.round(drawLogNormal(random, { ...lines, least: 1 })),
+    createdAfterMs: Math.round(random() * arrivalMs),
   })).toSorted((a, b) => a.createdAfterMs - b.createdAfterMs);
 }
 

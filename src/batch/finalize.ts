@@ -4,7 +4,7 @@
  */
 import type { BatchRecord } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
-import { makeId } from "../domain/ids.ts";
+import { makeId, RANDOM_ID_BYTES } from "../domain/ids.ts";
 import { DEFAULT_FILE_LIFE_SECONDS } from "../domain/limits.ts";
 import {
   type ChunkRead,
@@ -15,8 +15,9 @@ import {
   type ReadBlock,
   type ResultFile,
 } from "../domain/result-files.ts";
-import { fileKey, resultMetadata } from "../stores/object-keys.ts";
-import type { StoredChunk, StoredLine } from "./ledger-rows.ts";
+import { readChunkRange } from "../stores/chunks.ts";
+import { putResult, putResultInParts, type ResultPiece } from "../stores/result-objects.ts";
+import type { StoredChunk, StoredLine } from "../domain/chunk.ts";
 
 /** Held at a time: one being read, what is read for it, and one being written. */
 const BLOCK_BYTES = 2 * 1024 * 1024;
@@ -43,53 +44,28 @@ export interface Results {
 
 export async function writeResultFiles(bucket: R2Bucket, results: Results): Promise<ResultFiles> {
   const files = orderResults(placeLines(results.chunks), results.batch.counts.total);
-  const writeFile = async (kind: ResultFile, { segments, bytes }: OrderedFile): Promise<FileRecord | null> => {
+  const writeFile = async (kind: ResultFile, ordered: OrderedFile): Promise<FileRecord | null> => {
+    const { bytes } = ordered;
     if (bytes === 0) return null;
     const file = { ...(await describeFile(results, kind)), bytes };
-    const options = { customMetadata: resultMetadata(results.batch.id) };
-    await writeObject(bucket, {
-      key: fileKey(file.id),
-      options,
-      segments,
-      bytes,
-      partBytes: results.partBytes ?? PART_BYTES,
-    });
+    const object = { fileId: file.id, batchId: results.batch.id };
+    const partBytes = results.partBytes ?? PART_BYTES;
+    if (bytes <= partBytes) {
+      await putResult(bucket, object, toPiece(bucket, ordered));
+    } else {
+      await putResultInParts(bucket, object, toPieces(bucket, cutPieces(ordered.segments, partBytes)));
+    }
     return file;
   };
   return { output: await writeFile("output", files.output), error: await writeFile("error", files.error) };
 }
 
-interface ObjectPlan extends OrderedFile {
-  readonly key: string;
-  readonly options: Pick<R2PutOptions, "customMetadata">;
-  readonly partBytes: number;
+function* toPieces(bucket: R2Bucket, files: Iterable<OrderedFile>): Iterable<ResultPiece> {
+  for (const file of files) yield toPiece(bucket, file);
 }
 
-async function writeObject(bucket: R2Bucket, { key, options, segments, bytes, partBytes }: ObjectPlan): Promise<void> {
-  if (bytes <= partBytes) return pipePiece(bucket, { segments, bytes }, (body) => bucket.put(key, body, options));
-  const multipart = await bucket.createMultipartUpload(key, options);
-  try {
-    const parts: R2UploadedPart[] = [];
-    for (const piece of cutPieces(segments, partBytes)) {
-      await pipePiece(bucket, piece, async (body) => parts.push(await multipart.uploadPart(parts.length + 1, body)));
-    }
-    await multipart.complete(parts);
-  } catch (error) {
-    await multipart.abort().catch(() => {});
-    throw error;
-  }
-}
-
-async function pipePiece(
-  bucket: R2Bucket,
-  { segments, bytes }: OrderedFile,
-  send: (body: ReadableStream) => Promise<unknown>,
-): Promise<void> {
-  const { readable, writable } = new FixedLengthStream(bytes);
-  const sending = send(readable);
-  // A put that fails may leave its stream unread, and the copy would wait for it for ever.
-  sending.catch((error: unknown) => readable.cancel(error).catch(() => {}));
-  await Promise.all([sending, copyBlocks(bucket, planReads(segments, BLOCK_BYTES), writable)]);
+function toPiece(bucket: R2Bucket, { segments, bytes }: OrderedFile): ResultPiece {
+  return { bytes, writeTo: (target) => copyBlocks(bucket, planReads(segments, BLOCK_BYTES), target) };
 }
 
 /** Reads a block while the one before is on its way. */
@@ -123,13 +99,10 @@ async function readBlock(bucket: R2Bucket, { bytes, reads }: ReadBlock): Promise
   return block;
 }
 
-async function copyRead(bucket: R2Bucket, { key, offset, length, parts }: ChunkRead, block: Uint8Array) {
-  const object = await bucket.get(key, { range: { offset, length } });
-  if (object === null) throw new Error(`chunk ${key} is gone`);
-  const bytes = new Uint8Array(await object.arrayBuffer());
-  if (bytes.length !== length) throw new Error(`chunk ${key} is shorter than it was`);
+async function copyRead(bucket: R2Bucket, read: ChunkRead, block: Uint8Array): Promise<void> {
+  const bytes = await readChunkRange(bucket, read);
   let from = 0;
-  for (const part of parts) {
+  for (const part of read.parts) {
     block.set(bytes.subarray(from, from + part.length), part.at);
     from += part.length;
   }
@@ -139,7 +112,7 @@ async function describeFile({ batch, createdAt }: Results, kind: ResultFile): Pr
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${batch.id}:${kind}`));
   const lifeSeconds = batch.outputExpiresAfterSeconds ?? DEFAULT_FILE_LIFE_SECONDS;
   return {
-    id: makeId("file-", createdAt, new Uint8Array(digest, 0, 12)),
+    id: makeId("file-", createdAt, new Uint8Array(digest, 0, RANDOM_ID_BYTES)),
     tenant: batch.tenant,
     purpose: "batch_output",
     filename: `${batch.id}_${kind}.jsonl`,

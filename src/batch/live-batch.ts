@@ -1,128 +1,92 @@
 /**
- * A batch while it lives: its record, its ledger, and the dispatches that work on it, in memory and written
- * through to the object's tables. Synchronous; no queue, R2, D1 or alarm here (src/batch/coordinator.ts).
- *
- * A dispatch is `sent` (in the queue), then `working` (claimed), then `winding_down`, then gone. Its lease is
- * renewed by every exchange; when it lapses, its lines are taken back and its token means nothing any more.
- * Leases are kept in memory alone: after a restart every dispatch has a fresh one.
+ * A batch while it lives: its record and stage, its ledger, its dispatches and what its upstream takes, in memory and
+ * written through to the object's tables. Synchronous; no queue, R2, D1 or alarm here (src/batch/coordinator.ts).
  */
-import { addUsage } from "../domain/usage.ts";
-import { type BatchRecord, type LineProblem, move, type Usage } from "../domain/batch.ts";
-import type { BatchContext, ClaimReply, ClaimedSlice, ReportReply, Report, Slice } from "../domain/dispatch.ts";
-import {
-  type Demand,
-  type DispatchPhase,
-  mustMakeRoom,
-  planDispatches,
-  planGrant,
-  planSlots,
-} from "../domain/dispatch-plan.ts";
-import { adjustLimit, type InFlightLimit, allowedNow, startLimit } from "../domain/in-flight-limit.ts";
+import { type BatchRecord, type LineProblem, move } from "../domain/batch.ts";
+import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
+import type { BatchContext, ClaimReply, Report, ReportReply } from "../domain/conversation.ts";
+import { Dispatches } from "../domain/dispatches.ts";
+import { Dispatching, type UpstreamRoom } from "../domain/dispatching.ts";
 import { Ledger } from "../domain/ledger.ts";
-import type { BatchState, Ending, FinalState, StoredChunk, StoredLine, StoredResult } from "./ledger-rows.ts";
-import type { LedgerStore } from "./ledger-store.ts";
+import type { ClaimedSlice, Slice } from "../domain/slices.ts";
+import { Tally } from "../domain/tally.ts";
+import type { BatchState, EarlyEnding, FinalState, Stage } from "./state.ts";
+import type { BatchStorage } from "./storage.ts";
 
-/** Consumers report at least every 10 s: three reports may fail before their lines are given to others. */
-const LEASE_MS = 40_000;
-/** A dispatch that nobody claims is sent again after this, and after twice this the next time, and so on. */
-const UNCLAIMED_MS = 30_000;
-const MAX_UNCLAIMED_MS = 600_000;
 /** platform.openai.com/docs/guides/batch: a batch is `cancelling` for up to 10 minutes. */
 const MAX_DRAIN_MS = 600_000;
 
-export interface Share {
-  /** What its upstream may have in flight, and this batch's part of it: 0 while it waits for its turn. */
-  readonly maxInFlight: number;
-  readonly shareLines: number;
-  readonly linesPerInvocation: number;
-}
-
-interface LiveDispatch {
-  readonly token: string;
-  phase: DispatchPhase;
-  /** When it was sent, or claimed. */
-  since: number;
-  leaseUntil: number;
-  /** Lines that it was last told it may have in flight. */
-  slots: number;
-}
-
 export class LiveBatch {
-  readonly #store: LedgerStore;
+  readonly #storage: BatchStorage;
+  /** As it is stored. */
   #state: BatchState;
+  /** Which lines are settled, and who has the others. */
   #ledger: Ledger;
-  readonly #dispatches = new Map<string, LiveDispatch>();
-  #share: Share;
-  #limit: InFlightLimit;
-  #completed = 0;
-  #failed = 0;
-  #usage: Usage | null = null;
-  #unclaimedInARow = 0;
-  #isPublished = false;
+  /** Who works on them, or is asked to. */
+  readonly #dispatches: Dispatches;
+  /** Who gets what to do. */
+  #dispatching: Dispatching;
+  /** What it may have of its upstream, as last heard. */
+  #room: UpstreamRoom;
+  /** Sums over the stored chunks. */
+  #tally: Tally;
 
-  /** @param stored as read from `store`, whose other tables are read here. */
-  constructor(store: LedgerStore, stored: BatchState, share: Share) {
-    const now = new Date();
-    this.#store = store;
+  /** @param stored as read from `storage`, whose other tables are read here. */
+  constructor(storage: BatchStorage, stored: BatchState, room: UpstreamRoom) {
+    this.#storage = storage;
     this.#state = stored;
-    this.#share = share;
-    this.#limit = startLimit(share.maxInFlight);
-    this.#ledger = new Ledger(store.readSlices());
-    for (const chunk of store.readChunks()) this.#count(chunk);
-    for (const { token, phase } of store.readDispatches()) {
-      const slots = phase === "sent" ? 0 : share.linesPerInvocation;
-      const since = now.getTime();
-      this.#dispatches.set(token, { token, phase, since, leaseUntil: since + LEASE_MS, slots });
-    }
+    this.#room = room;
+    this.#ledger = new Ledger(storage.readSlices());
+    this.#dispatches = new Dispatches(storage.readDispatches(), room.linesPerInvocation, new Date());
+    this.#dispatching = new Dispatching(this.#ledger, this.#dispatches, room);
+    this.#tally = new Tally(storage.readChunks());
   }
 
   /** As a client sees it now. */
   get record(): BatchRecord {
-    if (this.#isPublished && this.#state.final !== null) return this.#state.final.record;
-    return { ...this.#state.record, ...this.#tally() };
+    const { record, stage } = this.#state;
+    if (stage.kind === "published") return stage.final.record;
+    return { ...record, counts: this.#tally.counts(record.counts.total), usage: this.#tally.usage };
   }
 
-  get state(): BatchState {
-    return this.#state;
-  }
-
-  setShare(share: Share): void {
-    this.#share = share;
+  get stage(): Stage {
+    return this.#state.stage;
   }
 
   /** Lines may be started. */
   get isRunning(): boolean {
-    return this.#state.record.status === "in_progress" && this.#state.ending === null;
+    return this.#state.record.status === "in_progress" && this.stage.kind === "open";
+  }
+
+  /** Somebody has a lease, which is in memory alone. */
+  get hasLeases(): boolean {
+    return this.#dispatches.size > 0;
+  }
+
+  setRoom(room: UpstreamRoom): void {
+    this.#room = room;
+    this.#dispatching.setRoom(room);
   }
 
   /** Lines that could be in flight now if there were room. */
   runnableLines(now: Date): number {
-    if (!this.isRunning) return 0;
-    const lines = this.#ledger.claimableLines(now.getTime()) + this.#ledger.openLines;
-    return allowedNow(this.#limit, now) === 0 ? Math.min(1, lines) : lines;
+    return this.isRunning ? this.#dispatching.runnableLines(now) : 0;
   }
 
   unsettledSlices(): readonly ClaimedSlice[] {
     return this.#ledger.unsettledSlices();
   }
 
-  /** The batch ends, its files are still to be written, and nothing in flight is left to wait for. */
-  isDrained(now: Date): boolean {
-    const { ending, endsBy, final } = this.#state;
-    if (ending === null || final !== null) return false;
-    return this.#ledger.openLines === 0 || (endsBy !== null && endsBy <= now);
-  }
-
-  /** Leases run, in memory alone. */
-  get isWaiting(): boolean {
-    return this.#dispatches.size > 0;
+  chunks(): Iterable<StoredChunk> {
+    return this.#storage.readChunks();
   }
 
   acceptInput(slices: readonly Slice[], model: string | null, now: Date): void {
-    this.#store.transaction(() => {
+    this.#storage.transaction(() => {
       const states = slices.map((slice) => ({ slice, progress: "fresh" as const, token: null }));
-      this.#store.writeSlices(states);
+      this.#storage.writeSlices(states);
       this.#ledger = new Ledger(states);
+      this.#dispatching = new Dispatching(this.#ledger, this.#dispatches, this.#room);
       const total = this.#ledger.totalLines;
       const record = { ...this.#state.record, model, counts: { total, completed: 0, failed: 0 } };
       this.#write({ record: move(record, "in_progress", now) });
@@ -131,45 +95,41 @@ export class LiveBatch {
 
   refuseInput(problems: readonly LineProblem[], now: Date): void {
     const record = move({ ...this.#state.record, errors: problems }, "failed", now);
-    this.#write({ ending: "failed", final: { record, files: [] }, sealedKey: null });
+    this.recordFinal({ record, files: [] });
   }
 
   claim(token: string, now: Date): ClaimReply {
-    const dispatch = this.#dispatches.get(token);
-    if (dispatch?.phase !== "sent") return { kind: "unknown" };
-    return this.#store.transaction(() => {
-      this.#unclaimedInARow = 0;
-      if (!this.#maySend(now)) {
-        this.#drop(dispatch);
+    if (!this.#dispatches.claim(token, now)) return { kind: "unknown" };
+    return this.#storage.transaction(() => {
+      const reply = this.#mayStart(now) ? this.#dispatching.begin(token, now) : null;
+      if (reply === null) {
+        this.#drop(token);
         return { kind: "stop" };
       }
-      dispatch.phase = "working";
-      dispatch.since = now.getTime();
-      this.#renew(dispatch, now);
-      this.#store.writeDispatch({ token, phase: "working" });
-      const orders = this.#giveOrders(dispatch, this.#share.linesPerInvocation, now);
-      if (orders.kind === "run" && orders.slices.length > 0) return { ...orders, batch: this.#context() };
-      this.#drop(dispatch);
-      return { kind: "stop" };
+      this.#storage.writeDispatch({ token, phase: "working" });
+      this.#writeSlices();
+      return { ...reply, batch: this.#context() };
     });
   }
 
   /** Settles and takes back what the report says, in one transaction, before it answers. */
   report(report: Report, now: Date): ReportReply {
-    const dispatch = this.#dispatches.get(report.token);
-    if (dispatch === undefined || dispatch.phase === "sent") return { kind: "unknown" };
-    return this.#store.transaction(() => {
-      this.#renew(dispatch, now);
+    const { token, phase } = report;
+    const dispatch = this.#dispatches.find(token);
+    if (dispatch === null || dispatch.phase === "sent") return { kind: "unknown" };
+    return this.#storage.transaction(() => {
+      this.#dispatches.renew(token, now);
       this.#settle(report);
-      this.#ledger.giveBack(report.token, report.givenBack);
-      this.#observe(report, now);
+      this.#ledger.giveBack(token, report.givenBack);
+      this.#dispatching.observe(report, now);
       if (report.inputMissing && this.isRunning) this.endEarly("failed", now);
-      if (report.phase === "leaving") this.#drop(dispatch);
-      else if (report.phase === "winding_down") dispatch.phase = "winding_down";
-      const orders = this.#answer(dispatch, report, now);
+      if (phase === "leaving") this.#drop(token);
+      else if (phase === "winding_down") this.#dispatches.windDown(token);
+      const mayGoOn = phase !== "leaving" && this.#mayStart(now);
+      const reply: ReportReply = mayGoOn ? this.#dispatching.handOut(token, report.wantedLines, now) : { kind: "stop" };
       this.#writeSlices();
-      if (this.#state.record.status === "in_progress" && this.#ledger.unsettledLines === 0) this.#beginFinalizing(now);
-      return orders;
+      this.#finalizeWhenSettled(now);
+      return reply;
     });
   }
 
@@ -179,59 +139,67 @@ export class LiveBatch {
    */
   planDispatches(makeToken: () => string, now: Date): readonly string[] {
     if (!this.isRunning) return [];
-    const patience = Math.min(UNCLAIMED_MS * 2 ** this.#unclaimedInARow, MAX_UNCLAIMED_MS);
-    const tokens = Array.from({ length: planDispatches(this.#demand(now)) }, makeToken);
+    const tokens = Array.from({ length: this.#dispatching.wantedDispatches(now) }, makeToken);
     for (const token of tokens) {
-      this.#store.writeDispatch({ token, phase: "sent" });
-      const since = now.getTime();
-      this.#dispatches.set(token, { token, phase: "sent", since, leaseUntil: since + patience, slots: 0 });
+      this.#storage.writeDispatch({ token, phase: "sent" });
+      this.#dispatches.send(token, now);
     }
     return tokens;
   }
 
-  /** They were not sent, or are dead. */
+  /** Lines could run, and nobody is there or on the way to run them. */
+  needsDispatch(now: Date): boolean {
+    return this.isRunning && this.#dispatching.wantedDispatches(now) > 0;
+  }
+
+  /** They were not sent, or the queue gave up on them. */
   forgetDispatches(tokens: readonly string[]): void {
-    for (const token of tokens) {
-      const dispatch = this.#dispatches.get(token);
-      if (dispatch?.phase === "sent") this.#drop(dispatch);
-    }
+    for (const token of tokens) if (this.#dispatches.find(token)?.phase === "sent") this.#drop(token);
   }
 
   /** Takes back what dispatches hold whose lease has lapsed. @returns how many there were. */
-  lapse(now: Date): number {
-    const lapsed = [...this.#dispatches.values()].filter(({ leaseUntil }) => leaseUntil <= now.getTime());
-    this.#store.transaction(() => {
-      if (lapsed.some(({ phase }) => phase === "sent")) this.#unclaimedInARow += 1;
-      for (const dispatch of lapsed) this.#drop(dispatch);
-      this.#writeSlices();
+  takeBackLapsed(now: Date): number {
+    const lapsed = this.#dispatches.findLapsed(now);
+    this.#storage.transaction(() => {
+      for (const token of lapsed) this.#drop(token);
     });
     return lapsed.length;
   }
 
-  /** Nothing new starts; what is in flight may finish until `endsBy`. */
-  endEarly(ending: Exclude<Ending, "completed">, now: Date): void {
-    const endsBy = new Date(now.getTime() + MAX_DRAIN_MS);
+  /** Nothing new starts. What is in flight may finish, for ten minutes at most. */
+  endEarly(ending: EarlyEnding, now: Date): void {
     const { record } = this.#state;
-    this.#store.transaction(() => {
-      this.#write({ ending, endsBy, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
-      for (const dispatch of this.#dispatches.values()) if (dispatch.phase === "sent") this.#drop(dispatch);
+    const until = new Date(now.getTime() + MAX_DRAIN_MS);
+    this.#storage.transaction(() => {
+      this.#write({
+        stage: { kind: "draining", ending, until },
+        record: ending === "cancelled" ? move(record, "cancelling", now) : record,
+      });
+      for (const token of this.#dispatches.sentTokens()) this.#drop(token);
     });
+  }
+
+  /** Draining, and nothing in flight is left to wait for. */
+  isDrained(now: Date): boolean {
+    const { stage } = this;
+    return stage.kind === "draining" && (this.#ledger.openLines === 0 || stage.until <= now);
   }
 
   /** From here on no report is accepted: the tokens are gone. */
   stopWaiting(): void {
-    this.#store.transaction(() => {
-      for (const dispatch of this.#dispatches.values()) this.#drop(dispatch);
-      this.#writeSlices();
+    const { stage } = this;
+    this.#storage.transaction(() => {
+      for (const token of this.#dispatches.tokens()) this.#drop(token);
+      if (stage.kind === "draining") this.#write({ stage: { kind: "finalizing", ending: stage.ending } });
     });
   }
 
   /** Settles lines that have no result; their error lines are already stored as `chunk`. */
   settleMissing(chunk: StoredChunk): void {
-    this.#store.transaction(() => {
+    this.#storage.transaction(() => {
       this.#ledger.settleMissing(chunk.lines.map(({ line }) => line));
-      this.#store.insertChunk(chunk);
-      this.#count(chunk);
+      this.#storage.insertChunk(chunk);
+      this.#tally.add(chunk);
       this.#writeSlices();
     });
   }
@@ -239,84 +207,46 @@ export class LiveBatch {
   /** Their bytes are gone: their lines are to be settled again. To be called when nothing runs any more. */
   loseChunks(chunks: readonly StoredChunk[]): void {
     if (chunks.length === 0) return;
-    this.#store.transaction(() => {
+    this.#storage.transaction(() => {
       for (const { key, lines } of chunks) {
-        this.#store.deleteChunk(key);
+        this.#storage.deleteChunk(key);
         this.#ledger.reopen(lines.filter(({ result }) => result !== "void").map(({ line }) => line));
       }
       this.#writeSlices();
-      [this.#completed, this.#failed, this.#usage] = [0, 0, null];
-      for (const chunk of this.#store.readChunks()) this.#count(chunk);
+      this.#tally = new Tally(this.#storage.readChunks());
     });
   }
 
-  /** The files are written. A guest's key has no further use. */
+  /** The files are written, or never will be. A guest's key has no further use. */
   recordFinal(final: FinalState): void {
-    this.#write({ final, sealedKey: null });
+    this.#write({ stage: { kind: "ended", final }, sealedKey: null });
   }
 
   /** D1 has the final record and the files: now clients may see it. */
-  markPublished(): void {
-    this.#isPublished = true;
+  markPublished(final: FinalState): void {
+    this.#state = { ...this.#state, stage: { kind: "published", final } };
   }
 
-  /** Lines could run, and nobody is there or on the way to run them. */
-  needsDispatch(now: Date): boolean {
-    return this.isRunning && planDispatches(this.#demand(now)) > 0;
-  }
-
-  chunks(): Iterable<StoredChunk> {
-    return this.#store.readChunks();
-  }
-
-  /** When something is due by itself; null when everything waits for others. */
-  nextWakeAt(now: Date): number | null {
-    const { ending, endsBy, record } = this.#state;
-    const times = [...this.#dispatches.values()].map(({ leaseUntil }) => leaseUntil);
-    if (ending === null) {
-      times.push(record.expiresAt.getTime());
-      const dueAt = this.#ledger.nextDueAt(now.getTime());
-      if (dueAt !== null) times.push(dueAt);
-      const pausedUntil = this.#limit.pausedUntil?.getTime() ?? 0;
-      if (pausedUntil > now.getTime()) times.push(pausedUntil);
-    } else if (endsBy !== null) {
-      times.push(endsBy.getTime());
+  /** When something is due by itself, in ms; null when everything waits for others. */
+  nextDueAt(now: Date): number | null {
+    const { record, stage } = this.#state;
+    const times = [this.#dispatches.nextLapseAt];
+    if (stage.kind === "open") {
+      times.push(record.expiresAt.getTime(), this.#ledger.nextDueAt(now.getTime()), this.#dispatching.pauseEndsAt(now));
+    } else if (stage.kind === "draining") {
+      times.push(stage.until.getTime());
     }
-    return times.length === 0 ? null : Math.min(...times);
+    const known = times.filter((time) => time !== null);
+    return known.length === 0 ? null : Math.min(...known);
   }
 
-  /** The window's end counts before the alarm has noticed it: consumers would give every line back at once. */
-  #maySend(now: Date): boolean {
+  /** The end of the window counts before the alarm has noticed it: consumers would give every line back at once. */
+  #mayStart(now: Date): boolean {
     return this.isRunning && now < this.#state.record.expiresAt;
   }
 
-  #answer(dispatch: LiveDispatch, report: Report, now: Date): ReportReply {
-    if (report.phase === "leaving" || !this.#maySend(now)) return { kind: "stop" };
-    return this.#giveOrders(dispatch, report.wantedLines, now);
-  }
-
-  #giveOrders(dispatch: LiveDispatch, wantedLines: number, now: Date): ReportReply {
-    const demand = this.#demand(now);
-    if (mustMakeRoom(demand, dispatch.token, now)) dispatch.phase = "winding_down";
-    if (dispatch.phase === "winding_down") {
-      dispatch.slots = Math.min(dispatch.slots, Math.max(1, demand.allowedLines));
-      return { kind: "run", slots: dispatch.slots, slices: [] };
-    }
-    const slots = planSlots(demand, dispatch.token);
-    dispatch.slots = slots;
-    if (slots === 0) {
-      dispatch.phase = "winding_down";
-      return { kind: "stop" };
-    }
-    const granted = planGrant(demand, slots, wantedLines);
-    const slices = granted === 0 ? [] : this.#ledger.handOut(dispatch.token, granted, now.getTime());
-    if (wantedLines > 0 && slices.length === 0) dispatch.phase = "winding_down";
-    this.#writeSlices();
-    return { kind: "run", slots, slices };
-  }
-
   #settle({ token, chunk, usage }: Report): void {
-    if (chunk === null || this.#store.hasChunk(chunk.key)) return;
+    if (chunk === null || this.#storage.hasChunk(chunk.key)) return;
     const accepted = this.#ledger.settle(token, chunk.lines);
     if (!accepted.includes(true)) return;
     const lines = chunk.lines.map(({ line, bytes, result }, index): StoredLine => {
@@ -324,77 +254,38 @@ export class LiveBatch {
       return { line, bytes, result: stored };
     });
     const stored = { key: chunk.key, lines, usage };
-    this.#store.insertChunk(stored);
-    this.#count(stored);
+    this.#storage.insertChunk(stored);
+    this.#tally.add(stored);
   }
 
-  #observe({ answers, pressured }: Report, now: Date): void {
-    this.#limit = adjustLimit(this.#limit, { answers, pressured, shareLines: this.#share.shareLines, now });
-  }
-
-  #beginFinalizing(now: Date): void {
-    this.#write({ record: move(this.#state.record, "finalizing", now), ending: "completed", endsBy: null });
-  }
-
-  #demand(now: Date): Demand {
-    const allowedLines = Math.min(allowedNow(this.#limit, now), this.#share.shareLines);
-    return {
-      allowedLines,
-      claimableLines: allowedLines === 0 ? 0 : this.#ledger.claimableLines(now.getTime()),
-      linesPerInvocation: this.#share.linesPerInvocation,
-      dispatches: [...this.#dispatches.values()].map(({ token, phase, since, slots }) => ({
-        token,
-        phase,
-        since: new Date(since),
-        slots,
-        openLines: phase === "winding_down" ? this.#ledger.openLinesOf(token) : 0,
-      })),
-    };
+  /** Also when the window is over meanwhile: nothing is missing. */
+  #finalizeWhenSettled(now: Date): void {
+    if (this.#state.record.status !== "in_progress" || this.#ledger.unsettledLines > 0) return;
+    const record = move(this.#state.record, "finalizing", now);
+    this.#write({ record, stage: { kind: "finalizing", ending: "completed" } });
   }
 
   #context(): BatchContext {
     const { record, sealedKey } = this.#state;
-    return {
-      batchId: record.id,
-      endpoint: record.endpoint,
-      upstream: record.upstream,
-      inputFileId: record.inputFileId,
-      expiresAt: record.expiresAt,
-      sealedKey,
-    };
+    const { id: batchId, endpoint, upstream, inputFileId, expiresAt } = record;
+    return { batchId, endpoint, upstream, inputFileId, expiresAt, sealedKey };
   }
 
-  #renew(dispatch: LiveDispatch, now: Date): void {
-    dispatch.leaseUntil = now.getTime() + LEASE_MS;
-  }
-
-  #drop(dispatch: LiveDispatch): void {
-    this.#ledger.release(dispatch.token);
-    this.#dispatches.delete(dispatch.token);
-    this.#store.deleteDispatch(dispatch.token);
+  /** The dispatch is gone, and what it held is there for others. */
+  #drop(token: string): void {
+    this.#ledger.release(token);
+    this.#dispatches.drop(token);
+    this.#storage.deleteDispatch(token);
     this.#writeSlices();
   }
 
   #writeSlices(): void {
-    this.#store.writeSlices(this.#ledger.takeChanged());
+    this.#storage.writeSlices(this.#ledger.takeChanged());
   }
 
   #write(change: Partial<BatchState>): void {
     const state = { ...this.#state, ...change };
-    this.#store.writeBatch(state);
+    this.#storage.writeBatch(state);
     this.#state = state;
-  }
-
-  #count(chunk: StoredChunk): void {
-    for (const { result } of chunk.lines) {
-      if (result === "completed") this.#completed += 1;
-      else if (result === "failed") this.#failed += 1;
-    }
-    this.#usage = addUsage(this.#usage, chunk.usage);
-  }
-
-  #tally(): Pick<BatchRecord, "counts" | "usage"> {
-    const { total } = this.#state.record.counts;
-    return { counts: { total, completed: this.#completed, failed: this.#failed }, usage: this.#usage };
   }
 }

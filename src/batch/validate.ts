@@ -1,16 +1,16 @@
 /** Reads a batch's input file once, as a stream, and says whether it may run. Holds one line at a time. */
 import { createHash } from "node:crypto";
+import { readInBlocks } from "../byte-blocks.ts";
 import { settingsOf } from "../config.ts";
 import type { BatchRecord, LineProblem } from "../domain/batch.ts";
-import type { Slice } from "../domain/dispatch.ts";
-import { ENDPOINTS } from "../domain/endpoints.ts";
-import { type AcceptedInput, InputCheck } from "../domain/input-check.ts";
 import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { ok, refuse, type Result } from "../domain/result.ts";
-import { cutSlices } from "../domain/slices.ts";
-import { findInputFile } from "../stores/files.ts";
-import { fileKey } from "../stores/object-keys.ts";
+import { cutSlices, type Slice } from "../domain/slices.ts";
+import { missingInput } from "../protocol/batch-problems.ts";
+import { ENDPOINTS } from "../protocol/endpoints.ts";
+import { type AcceptedInput, InputCheck } from "../protocol/input-check.ts";
+import { findInputFile, openFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
 
 export interface ValidInput {
@@ -20,9 +20,6 @@ export interface ValidInput {
 }
 
 export type Verdict = Result<ValidInput, readonly LineProblem[]>;
-
-/** A default reader hands out 4 KiB at a time, which takes three times as long. */
-const READ_BYTES = 256 * 1024;
 
 /**
  * @param mayGoOn asked after every read: false ends the work.
@@ -37,11 +34,14 @@ export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () =>
   const models = upstreams.get(batch.upstream)?.models ?? null;
   const check = new InputCheck({ path: batch.endpoint, endpoint, models, maxLines: maxLinesPerBatch, digest });
   const splitter = new LineSplitter(MAX_LINE_BYTES, (line) => check.addLine(line));
-  const isWhole = await readThrough(body, (bytes) => {
-    splitter.push(bytes);
-    return mayGoOn();
-  });
-  if (!isWhole) return null;
+  for await (const block of readInBlocks(body)) {
+    splitter.push(block);
+    if (!mayGoOn()) break;
+  }
+  if (!mayGoOn()) {
+    await body.cancel();
+    return null;
+  }
   splitter.end();
   const verdict = check.verdict();
   return verdict.ok ? ok(toValidInput(verdict.value)) : verdict;
@@ -50,34 +50,11 @@ export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () =>
 async function openInput(env: Env, batch: BatchRecord): Promise<ReadableStream<Uint8Array> | null> {
   const file = await findInputFile(await openDatabase(env.DB), batch);
   if (file?.purpose !== "batch") return null;
-  const object = await env.BUCKET.get(fileKey(file.id));
-  const body: ReadableStream<Uint8Array> | null = object?.body ?? null;
-  return body;
-}
-
-/** @returns false when `take` did not want to go on. */
-async function readThrough(body: ReadableStream<Uint8Array>, take: (bytes: Uint8Array) => boolean): Promise<boolean> {
-  const reader = body.getReader({ mode: "byob" });
-  let buffer = new ArrayBuffer(READ_BYTES);
-  for (;;) {
-    const { done, value } = await reader.readAtLeast(READ_BYTES, new Uint8Array(buffer));
-    if (!take(value ?? new Uint8Array())) {
-      await reader.cancel();
-      return false;
-    }
-    if (done) return true;
-    buffer = value.buffer;
-  }
+  return openFile(env.BUCKET, file.id);
 }
 
 function toValidInput({ lineStarts, end, model }: AcceptedInput): ValidInput {
   return { slices: cutSlices(lineStarts, end), model };
-}
-
-/** platform.openai.com says so of files that are unknown, of another tenant, deleted or expired. */
-function missingInput({ inputFileId, tenant }: BatchRecord): LineProblem {
-  const message = `Cannot find file ${inputFileId}, or organization ${tenant} does not have access to it.`;
-  return { code: "invalid_request", message, param: "file_id", line: null };
 }
 
 /** As UTF-16, which tells lone surrogates apart; UTF-8 does not. */

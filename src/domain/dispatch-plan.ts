@@ -1,11 +1,10 @@
 /** Who may work on a batch and how much: slots among dispatches, dispatches to send, lines to hand over. Pure. */
 
-/** `sent`: in the queue. `working`: takes further slices. `winding_down`: only finishes what it has. */
-export type DispatchPhase = "sent" | "working" | "winding_down";
+import { type DispatchPhase, TAKES_SLICES_FOR_MS } from "./conversation.ts";
 
 export interface DispatchState {
   readonly token: string;
-  readonly phase: DispatchPhase;
+  readonly phase: Exclude<DispatchPhase, "leaving">;
   /** When it was sent, or claimed. */
   readonly since: Date;
   readonly openLines: number;
@@ -22,9 +21,7 @@ export interface Demand {
   readonly dispatches: readonly DispatchState[];
 }
 
-/** A dispatch keeps its consumer for this time in any case. */
-const MAKES_ROOM_AFTER_MS = 45_000;
-/** After that it makes room for another dispatch of its batch that has waited in the queue for this time. */
+/** A dispatch that has lasted long enough makes room for another of its batch that has waited in the queue for this. */
 const WAITS_TOO_LONG_MS = 10_000;
 
 /** How many further dispatches to send. */
@@ -74,7 +71,7 @@ export function planGrant(demand: Demand, slots: number, wantedLines: number): n
 export function mustMakeRoom({ dispatches }: Demand, token: string, now: Date): boolean {
   const hasLasted = (dispatch: DispatchState, ms: number) => now.getTime() >= dispatch.since.getTime() + ms;
   const own = dispatches.find((dispatch) => dispatch.token === token);
-  if (own === undefined || !hasLasted(own, MAKES_ROOM_AFTER_MS)) return false;
+  if (own === undefined || !hasLasted(own, TAKES_SLICES_FOR_MS)) return false;
   return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_TOO_LONG_MS));
 }
 

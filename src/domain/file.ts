@@ -19,3 +19,9 @@ export interface FileRecord {
   /** Null: kept until it is deleted. */
   readonly expiresAt: Date | null;
 }
+
+/** Bytes of a file, or of another object, that follow each other. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}

@@ -2,9 +2,13 @@
 
 export type IdPrefix = "batch_" | "file-" | "batch_req_" | "req_";
 
+export const RANDOM_ID_BYTES = 12;
+
 /** @param random 12 bytes; two ids of one second differ in them alone. */
 export function makeId(prefix: IdPrefix, now: Date, random: Uint8Array): string {
-  if (random.length !== 12) throw new RangeError(`an id takes 12 random bytes, got ${random.length}`);
+  if (random.length !== RANDOM_ID_BYTES) {
+    throw new RangeError(`an id takes ${RANDOM_ID_BYTES} random bytes, got ${random.length}`);
+  }
   const seconds = Math.floor(now.getTime() / 1000);
   return prefix + seconds.toString(16).padStart(8, "0") + Array.from(random, toHex).join("");
 }

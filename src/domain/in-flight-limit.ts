@@ -10,6 +10,7 @@
  *
  * A limit of one line that still meets nothing but pressure becomes a pause of 1 s to 60 s; then one line probes. Pure.
  */
+import type { AnswerCounts } from "./conversation.ts";
 
 export interface InFlightLimit {
   /** Lines, at least 1. Fractions are kept so that small steps add up. */
@@ -22,11 +23,7 @@ export interface InFlightLimit {
   readonly pauseSeconds: number;
 }
 
-export interface AnswerReport {
-  /** Answers since the last report, failures to answer included. */
-  readonly answers: number;
-  /** How many of them were pressure: `isPressure`. */
-  readonly pressured: number;
+export interface AnswerReport extends AnswerCounts {
   /** The batch's share of the upstream now. A limit that is larger already stays so until there is pressure. */
   readonly shareLines: number;
   readonly now: Date;

@@ -1,10 +1,27 @@
 /**
  * The ledger of a batch: which lines are settled, which are with whom, and which may be handed out. Pure
- * state in memory, rebuilt from and written through to tables by src/batch/ledger-store.ts. A slice is
+ * state in memory, rebuilt from and written through to tables by src/batch/storage.ts. A slice is
  * with one token at a time; a line settles once, whoever reports it, however often.
+ *
+ *             handOut              settle
+ *   pending ───────────▶ open ───────────────▶ settled
+ *     ▲  │                 │                    ▲   │
+ *     │  └─────────────────┼── settleMissing ───┘   │
+ *     ├─ giveBack, release ┘                        │
+ *     └──────────────────── reopen ─────────────────┘
+ *
+ *   pending        nobody has the line; it may be handed out from the time at which it is due
+ *   handOut        its slice goes to a dispatch, which then has all due lines of it
+ *   giveBack       the dispatch wants it to be tried later, by whoever has room then
+ *   release        the dispatch is gone: what it had is pending again
+ *   settle         its result is stored
+ *   settleMissing  the batch ends without a result of the line; its error line is stored
+ *   reopen         the stored result is lost
  */
 import { MAX_HANDED_BYTES } from "./limits.ts";
-import type { ChunkLine, ClaimedLine, ClaimedSlice, GivenBackLine, Slice } from "./dispatch.ts";
+import type { ChunkLine } from "./chunk.ts";
+import type { GivenBackLine } from "./conversation.ts";
+import type { ClaimedLine, ClaimedSlice, Slice } from "./slices.ts";
 
 /** A line that is not settled: tries so far, and the time before which it is not tried again (ms; 0: now). */
 export interface PendingLine {

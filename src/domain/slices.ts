@@ -1,5 +1,25 @@
-/** Cuts an input file into slices: neighbouring lines with their byte range. No I/O. */
-import type { Slice } from "./dispatch.ts";
+/** Slices: runs of neighbouring lines with their byte range, and how an input file is cut into them. No I/O. */
+
+export interface Slice {
+  readonly index: number;
+  /** 0-based number of its first line in the file. */
+  readonly firstLine: number;
+  readonly lineCount: number;
+  readonly byteStart: number;
+  readonly byteLength: number;
+}
+
+/** A slice handed to a consumer: it runs the lines in `lines` and leaves the others alone. */
+export interface ClaimedSlice extends Slice {
+  readonly lines: readonly ClaimedLine[];
+}
+
+export interface ClaimedLine {
+  /** 0-based number in the file. */
+  readonly line: number;
+  /** Tries so far. */
+  readonly attempts: number;
+}
 
 /** Large batches are cut into slices of this many lines, so that they stay cheap: see docs/decisions/dispatch-tokens.md. */
 const MAX_SLICE_LINES = 50;

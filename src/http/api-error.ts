@@ -1,7 +1,8 @@
 /** The caller's fault, on its way to `handleError` in app.ts, which alone renders it. */
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Result } from "../domain/result.ts";
-import { type Refusal, shorten } from "../protocol/refusal.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+import { plainRefusal } from "../protocol/request-problems.ts";
 
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -17,17 +18,17 @@ export class ApiError extends Error {
   }
 }
 
-/** For most of OpenAI's refusals, which have neither code nor param. */
+/** With a sentence of our own, where OpenAI's words do not reach. */
 export function plainError(status: ContentfulStatusCode, message: string): ApiError {
-  return new ApiError(status, { code: null, message, param: null });
+  return new ApiError(status, plainRefusal(message));
 }
 
 /** Ours: what fails for a moment is back after some seconds. */
 const TRY_AGAIN_SECONDS = 5;
 
 /** For what is expected to work in a moment. SDKs wait that long by themselves. */
-export function tryAgain(message: string): ApiError {
-  return new ApiError(503, { code: null, message, param: null }, { "retry-after": String(TRY_AGAIN_SECONDS) });
+export function tryAgain(refusal: Refusal): ApiError {
+  return new ApiError(503, refusal, { "retry-after": String(TRY_AGAIN_SECONDS) });
 }
 
 /** The most that wire contract §1 allows. */
@@ -39,16 +40,8 @@ export function tooMany(code: "insufficient_quota" | "rate_limit_exceeded", mess
 }
 
 /** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
-export function conflict(message: string): ApiError {
-  return new ApiError(409, { code: null, message, param: null }, { "x-should-retry": "false" });
-}
-
-export function noSuchFile(id: string): ApiError {
-  return new ApiError(404, { code: null, message: `No such File object: ${shorten(id)}`, param: "id" });
-}
-
-export function noSuchBatch(id: string): ApiError {
-  return plainError(404, `No batch found with id '${shorten(id)}'.`);
+export function conflict(refusal: Refusal): ApiError {
+  return new ApiError(409, refusal, { "x-should-retry": "false" });
 }
 
 /** @throws ApiError 400 for a refusal. */

@@ -4,9 +4,10 @@ import { Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { SettingsError } from "../config.ts";
 import { logFailure } from "../log.ts";
-import type { ErrorEnvelope } from "../protocol/error.ts";
-import { type Refusal, shorten } from "../protocol/refusal.ts";
-import { ApiError, plainError } from "./api-error.ts";
+import { type ErrorEnvelope, toErrorEnvelope } from "../protocol/error.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+import { MISCONFIGURED, noSuchPath, OUR_FAULT } from "../protocol/request-problems.ts";
+import { ApiError } from "./api-error.ts";
 import type { AppEnv } from "./app-env.ts";
 import { checkHealth } from "./health.ts";
 import { refuseMethod } from "./method.ts";
@@ -23,7 +24,7 @@ export const app = new Hono<AppEnv>()
   .all("/healthz", refuseMethod("GET"))
   .route("/v1/files", files)
   .route("/v1/batches", batches)
-  .notFound((c) => handleError(plainError(404, `Invalid URL (${c.req.method} ${shorten(c.req.path)})`), c))
+  .notFound((c) => handleError(new ApiError(404, noSuchPath(c.req.method, c.req.path)), c))
   .onError(handleError);
 
 function handleError(error: Error, c: Context<AppEnv>): Response {
@@ -33,16 +34,12 @@ function handleError(error: Error, c: Context<AppEnv>): Response {
   }
   if (error instanceof SettingsError) {
     logFailure("misconfigured", { request: c.var.requestId }, error);
-    return c.json(toEnvelope(500, plainRefusal("The server is misconfigured.")), 500);
+    return c.json(toEnvelope(500, MISCONFIGURED), 500);
   }
   logFailure("request_failed", { request: c.var.requestId }, error);
-  return c.json(toEnvelope(500, plainRefusal("The server had an error while processing your request.")), 500);
+  return c.json(toEnvelope(500, OUR_FAULT), 500);
 }
 
-function toEnvelope(status: ContentfulStatusCode, { message, param, code }: Refusal): ErrorEnvelope {
-  return { error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param, code } };
-}
-
-function plainRefusal(message: string): Refusal {
-  return { code: null, message, param: null };
+function toEnvelope(status: ContentfulStatusCode, refusal: Refusal): ErrorEnvelope {
+  return toErrorEnvelope(status >= 500 ? "server_error" : "invalid_request_error", refusal);
 }

@@ -5,25 +5,19 @@
 import { createMiddleware } from "hono/factory";
 import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
 import { canBeSent } from "../domain/bearer-key.ts";
+import type { Refusal } from "../protocol/refusal.ts";
+import { NO_KEY, WRONG_KEY } from "../protocol/request-problems.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { ApiError } from "./api-error.ts";
-import type { AppEnv } from "./app-env.ts";
-
-export interface Caller {
-  readonly tenant: string;
-  /** The bearer token, when it is the upstream's key and goes there in place of the configured one. */
-  readonly guestKey: string | null;
-}
-
-/** The header that names an upstream, as Portkey's gateway calls it. */
-export const UPSTREAM_HEADER = "x-portkey-provider";
+import type { CallerEnv } from "./app-env.ts";
+import { type Caller, UPSTREAM_HEADER } from "./caller.ts";
 
 const ADMIN_TENANT = "org-default";
 
 const encoder = new TextEncoder();
 
 /** Lets only known callers pass, and opens the database for them. */
-export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
+export const authenticate = createMiddleware<CallerEnv>(async (c, next) => {
   const settings = settingsOf(c.env);
   c.set("settings", settings);
   c.set("caller", await identifyCaller(c.req.raw.headers, settings));
@@ -44,13 +38,7 @@ function readToken(headers: Headers): string | undefined {
 /** @throws ApiError 401 */
 async function identifyCaller(headers: Headers, settings: Settings): Promise<Caller> {
   const token = readToken(headers);
-  if (token === undefined) {
-    throw unauthorized({
-      code: null,
-      message:
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-    });
-  }
+  if (token === undefined) throw unauthorized(NO_KEY);
   if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, guestKey: null };
   const upstream = findPassThrough(headers, settings);
   if (upstream === null || settings.encryptionKey === null || !canBeSent(token)) throw wrongKey();
@@ -89,9 +77,9 @@ async function deriveTenant(encryptionKey: string, upstream: string, token: stri
 
 /** For a key of nobody, here or at its provider. */
 export function wrongKey(): ApiError {
-  return unauthorized({ code: "invalid_api_key", message: "Incorrect API key provided." });
+  return unauthorized(WRONG_KEY);
 }
 
-function unauthorized(reason: { readonly code: string | null; readonly message: string }): ApiError {
-  return new ApiError(401, { ...reason, param: null }, { "www-authenticate": "Bearer" });
+function unauthorized(refusal: Refusal): ApiError {
+  return new ApiError(401, refusal, { "www-authenticate": "Bearer" });
 }

@@ -3,15 +3,16 @@
  * its id is its entity tag, and conditions are decided without a look at R2.
  */
 import { DOWNLOADABLE_PURPOSES, type FileRecord } from "../domain/file.ts";
-import { fileKey } from "../stores/object-keys.ts";
-import { ApiError, noSuchFile, plainError } from "./api-error.ts";
+import { CONDITION_FAILED, noSuchFile, notDownloadable, plainRefusal } from "../protocol/request-problems.ts";
+import { openFile } from "../stores/files.ts";
+import { ApiError } from "./api-error.ts";
 import { allowsRange, checkConditions } from "./conditions.ts";
 import { readRange } from "./range.ts";
 
 /** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone, 412 when a condition fails, 416 for a range outside. */
 export async function answerContent(request: Request, file: FileRecord, bucket: R2Bucket): Promise<Response> {
   if (!DOWNLOADABLE_PURPOSES.includes(file.purpose)) {
-    throw plainError(400, `Not allowed to download files of purpose: ${file.purpose}`);
+    throw new ApiError(400, notDownloadable(file.purpose));
   }
   const version = { etag: `"${file.id}"`, lastModified: file.createdAt.toUTCString() };
   const headers = new Headers({
@@ -21,14 +22,14 @@ export async function answerContent(request: Request, file: FileRecord, bucket: 
   });
   const verdict = checkConditions(request.headers, version);
   if (verdict === "failed") {
-    throw plainError(412, "The file is not the one that if-match or if-unmodified-since means.");
+    throw new ApiError(412, CONDITION_FAILED);
   }
   if (verdict === "not_modified") return new Response(null, { status: 304, headers });
   const range = allowsRange(request.headers, version)
     ? readRange(request.headers.get("range") ?? undefined, file.bytes)
     : null;
   if (range === "unsatisfiable") {
-    const refusal = { code: null, message: `The file has ${file.bytes} bytes, and none in that range.`, param: null };
+    const refusal = plainRefusal(`The file has ${file.bytes} bytes, and none in that range.`);
     throw new ApiError(416, refusal, { "content-range": `bytes */${file.bytes}` });
   }
   const { offset, length } = range ?? { offset: 0, length: file.bytes };
@@ -39,9 +40,9 @@ export async function answerContent(request: Request, file: FileRecord, bucket: 
   const status = range === null ? 200 : 206;
   // Nothing can be asked of an object without bytes but the whole of it, and nothing of a HEAD's.
   if (length === 0 || request.method === "HEAD") return new Response(null, { status, headers });
-  const object = await bucket.get(fileKey(file.id), range === null ? {} : { range: { offset, length } });
-  if (object === null) throw noSuchFile(file.id);
-  return new Response(object.body, { status, headers });
+  const body = await openFile(bucket, file.id, range);
+  if (body === null) throw new ApiError(404, noSuchFile(file.id));
+  return new Response(body, { status, headers });
 }
 
 /**

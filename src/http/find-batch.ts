@@ -1,9 +1,10 @@
 /** The truth about a batch: D1's copy when it is final, the coordinator's record while it lives. */
 import { type BatchRecord, isFinal } from "../domain/batch.ts";
-import type { CancelReply } from "../domain/coordinator.ts";
+import type { CancelReply } from "../domain/conversation.ts";
 import { logFailure } from "../log.ts";
+import { noSuchBatch, NOT_CANCELLED_NOW, notCancellable } from "../protocol/request-problems.ts";
 import { findBatch } from "../stores/batches.ts";
-import { conflict, noSuchBatch, tryAgain } from "./api-error.ts";
+import { ApiError, conflict, tryAgain } from "./api-error.ts";
 
 export interface WantedBatch {
   readonly env: Env;
@@ -51,13 +52,13 @@ async function askToCancel(env: Env, id: string): Promise<CancelReply> {
     return await env.COORDINATORS.getByName(id).cancel();
   } catch (error) {
     logFailure("coordinator_unreachable", { batch: id }, error);
-    throw tryAgain("The batch could not be cancelled. Please try again.");
+    throw tryAgain(NOT_CANCELLED_NOW);
   }
 }
 
 async function findCopy({ db, tenant, id }: WantedBatch): Promise<BatchRecord> {
   const batch = await findBatch(db, tenant, id);
-  if (batch === null) throw noSuchBatch(id);
+  if (batch === null) throw new ApiError(404, noSuchBatch(id));
   return batch;
 }
 
@@ -67,5 +68,5 @@ function requireCancelled(batch: BatchRecord): BatchRecord {
 }
 
 function tooLate(status: string) {
-  return conflict(`Cannot cancel a batch with status '${status}'.`);
+  return conflict(notCancellable(status));
 }

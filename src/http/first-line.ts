@@ -1,4 +1,5 @@
 /** Looks at the first line of a file while it passes by: an input file's is a JSON object. No I/O. */
+import { parseObject } from "../protocol/json.ts";
 
 /** Ours: a longer first line is only looked at where it begins; validation reads it as a whole. */
 const MAX_READ_BYTES = 1024 * 1024;
@@ -35,11 +36,6 @@ export class FirstLine {
     const decoder = new TextDecoder();
     const text = this.#seen.map((bytes) => decoder.decode(bytes, { stream: true })).join("") + decoder.decode();
     if (this.#seenBytes > MAX_READ_BYTES) return text.trimStart().startsWith("{");
-    try {
-      const value: unknown = JSON.parse(text);
-      return typeof value === "object" && value !== null && !Array.isArray(value);
-    } catch {
-      return false;
-    }
+    return parseObject(text) !== null;
   }
 }

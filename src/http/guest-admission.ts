@@ -6,10 +6,12 @@
 import { createMiddleware } from "hono/factory";
 import type { HttpUpstream } from "../config.ts";
 import { logEvent } from "../log.ts";
+import { KEY_NOT_CHECKED } from "../protocol/request-problems.ts";
 import { checkKey } from "../upstream/key-check.ts";
 import { tooMany, tryAgain } from "./api-error.ts";
-import type { AppEnv } from "./app-env.ts";
-import { UPSTREAM_HEADER, wrongKey } from "./auth.ts";
+import type { CallerEnv } from "./app-env.ts";
+import { wrongKey } from "./auth.ts";
+import { UPSTREAM_HEADER } from "./caller.ts";
 import { ExpiringMap } from "./expiring-map.ts";
 
 const SECOND_MS = 1000;
@@ -29,7 +31,7 @@ const verdicts = new ExpiringMap<"accepted" | "refused">(MAX_REMEMBERED);
 const blockedNetworks = new ExpiringMap<true>(MAX_REMEMBERED);
 
 /** For the routes that store something. Stands behind `authenticate`. */
-export const admitGuest = createMiddleware<AppEnv>(async (c, next) => {
+export const admitGuest = createMiddleware<CallerEnv>(async (c, next) => {
   const { caller, settings, requestId } = c.var;
   const upstream = settings.upstreams.get(c.req.header(UPSTREAM_HEADER) ?? "");
   if (caller.guestKey !== null && upstream?.kind === "http") {
@@ -70,7 +72,7 @@ async function requireKnownKey({ upstream, tenant, guestKey, network, failures, 
     throw tooManyFailures();
   }
   if (verdict === "refused") throw wrongKey();
-  throw tryAgain("The provider could not be asked whether it knows your API key. Please try again.");
+  throw tryAgain(KEY_NOT_CHECKED);
 }
 
 /** An IPv6 address counts as its /64, of which every client has a whole one. */

@@ -2,7 +2,7 @@
 import type { Settings } from "../config.ts";
 import { countLiveBatches, MIN_COUNTED_BYTES, sumStoredBytes } from "../stores/guest-use.ts";
 import { type ApiError, tooMany } from "./api-error.ts";
-import type { Caller } from "./auth.ts";
+import type { Caller } from "./caller.ts";
 
 export interface GuestUse {
   readonly caller: Caller;

@@ -1,13 +1,14 @@
 /** Turns what a client ordered into a batch, and hands it to the coordinator that will run it. */
 import type { Settings, Upstream } from "../config.ts";
 import { type BatchRecord, NO_TIMES } from "../domain/batch.ts";
-import { makeId } from "../domain/ids.ts";
+import { newId } from "../new-id.ts";
 import type { BatchOrder } from "../protocol/batch-order.ts";
 import { unsupportedOwnValue } from "../protocol/refusal.ts";
+import { NOT_STARTED, notAnInput } from "../protocol/request-problems.ts";
 import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
 import { ApiError, tryAgain } from "./api-error.ts";
-import { type Caller, UPSTREAM_HEADER } from "./auth.ts";
+import { type Caller, UPSTREAM_HEADER } from "./caller.ts";
 import { checkLiveBatches } from "./guest-limits.ts";
 
 export interface NewBatch {
@@ -28,7 +29,7 @@ export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   const batch = toRecord(wanted, upstream, new Date());
   const sealedKey = await sealGuestKey(wanted, batch.id);
   const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });
-  if (!started.ok) throw tryAgain("The batch could not be started. Please try again.");
+  if (!started.ok) throw tryAgain(NOT_STARTED);
   return started.batch;
 }
 
@@ -43,18 +44,14 @@ function pickUpstream(name: string | undefined, { upstreams, defaultUpstream }: 
 async function checkInputPurpose({ db, caller, order }: NewBatch): Promise<void> {
   const file = await findFile(db, { tenant: caller.tenant, id: order.inputFileId, now: new Date() });
   if (file === null || file.purpose === "batch") return;
-  throw new ApiError(400, {
-    code: "invalid_value",
-    message: `Invalid file: '${file.id}' has the purpose '${file.purpose}', but a batch takes a file with the purpose 'batch'.`,
-    param: "input_file_id",
-  });
+  throw new ApiError(400, notAnInput(file));
 }
 
 function toRecord({ order, caller, settings }: NewBatch, upstream: Upstream, now: Date): BatchRecord {
   const windowSeconds = settings.completionWindows.get(order.completionWindow);
   if (windowSeconds === undefined) throw new Error(`the order passed with an unknown window ${order.completionWindow}`);
   return {
-    id: makeId("batch_", now, crypto.getRandomValues(new Uint8Array(12))),
+    id: newId("batch_", now),
     tenant: caller.tenant,
     status: "validating",
     endpoint: order.endpoint,

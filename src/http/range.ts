@@ -1,9 +1,5 @@
 /** Which bytes of a file are asked for (RFC 9110, 14). One range is served, more are not. No I/O. */
-
-export interface ByteRange {
-  readonly offset: number;
-  readonly length: number;
-}
+import type { ByteRange } from "../domain/file.ts";
 
 /**
  * @param header the `range` header.

@@ -1,15 +1,14 @@
 /** Gives every request its id and its one log line: what was asked and how it ended, never keys, bodies or names. */
 import { createMiddleware } from "hono/factory";
 import { routePath } from "hono/route";
-import { makeId } from "../domain/ids.ts";
 import { logEvent } from "../log.ts";
+import { newId } from "../new-id.ts";
 import type { AppEnv } from "./app-env.ts";
-import type { Caller } from "./auth.ts";
 import { drainBody } from "./request-body.ts";
 
 export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
   const startedAt = new Date();
-  const requestId = makeId("req_", startedAt, crypto.getRandomValues(new Uint8Array(12)));
+  const requestId = newId("req_", startedAt);
   c.set("requestId", requestId);
   await next();
   await drainBody(c.req.raw);
@@ -22,7 +21,7 @@ export const logRequest = createMiddleware<AppEnv>(async (c, next) => {
     ms: Date.now() - startedAt.getTime(),
     code: c.get("refusal") ?? null,
     request: requestId,
-    tenant: (c.get("caller") as Caller | undefined)?.tenant ?? null,
+    tenant: c.get("caller")?.tenant ?? null,
     batch: c.get("batchId") ?? null,
     file: c.get("fileId") ?? null,
   });

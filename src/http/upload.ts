@@ -5,11 +5,12 @@
 import { waitUntil } from "cloudflare:workers";
 import { firstCharacters } from "../domain/characters.ts";
 import type { FileRecord } from "../domain/file.ts";
-import { makeId } from "../domain/ids.ts";
 import { MAX_FILE_BYTES, MAX_FORM_BYTES } from "../domain/limits.ts";
 import { logFailure } from "../log.ts";
+import { newId } from "../new-id.ts";
 import { type FileForm, fileForm } from "../protocol/file.ts";
 import { missingParameter, parseRequest, shorten, unknownParameter, wrongType } from "../protocol/refusal.ts";
+import { FILE_TOO_LARGE, NOT_JSONL } from "../protocol/request-problems.ts";
 import { deleteFileRow, insertFile } from "../stores/files.ts";
 import { insertFileWithin } from "../stores/guest-use.ts";
 import { fileKey } from "../stores/object-keys.ts";
@@ -19,7 +20,7 @@ import { FirstLine } from "./first-line.ts";
 import { overStorage, type StorageQuota } from "./guest-limits.ts";
 import { MultipartScanner } from "./multipart.ts";
 import type { PartHead } from "./part-head.ts";
-import { readChunks } from "./request-body.ts";
+import { readBody } from "./request-body.ts";
 
 export interface UploadOrder {
   readonly request: Request;
@@ -45,7 +46,7 @@ export function receiveFile(order: UploadOrder): Promise<FileRecord> {
 
 async function storeFile({ request, tenant, quota, db, bucket }: UploadOrder): Promise<FileRecord> {
   const now = new Date();
-  const id = makeId("file-", now, crypto.getRandomValues(new Uint8Array(12)));
+  const id = newId("file-", now);
   const object = new ObjectUpload(bucket, fileKey(id));
   const { form, filename, bytes } = await receiveBytes({ request, object, id, quota });
   const expiresAt =
@@ -119,10 +120,10 @@ class FormReader {
     const body: ReadableStream<Uint8Array> | null = request.body;
     let bytes = 0;
     if (body !== null) {
-      for await (const chunk of readChunks(body)) {
-        bytes += chunk.length;
+      for await (const block of readBody(body)) {
+        bytes += block.length;
         if (bytes > MAX_FORM_BYTES) throw plainError(413, `A form may have at most ${MAX_FORM_BYTES} bytes.`);
-        for (const event of scanner.push(chunk)) {
+        for (const event of scanner.push(block)) {
           if (event.kind === "part") this.#beginPart(event.head);
           else if (event.kind === "bytes") await this.#takeBytes(event.bytes);
           else this.#endPart();
@@ -159,7 +160,7 @@ class FormReader {
       return;
     }
     this.#fileBytes += bytes.length;
-    if (this.#fileBytes > MAX_FILE_BYTES) throw plainError(400, "File is too large.");
+    if (this.#fileBytes > MAX_FILE_BYTES) throw new ApiError(400, FILE_TOO_LARGE);
     if (this.#quota !== null && this.#fileBytes > this.#quota.leftBytes) throw overStorage(this.#quota.mostBytes);
     this.#firstLine.push(bytes);
     this.#checkFirstLine();
@@ -179,7 +180,7 @@ class FormReader {
   /** The purpose may stand before the file or behind it: whichever comes last is the moment to refuse. */
   #checkFirstLine(): void {
     if (this.#firstLine.isObject === false && this.#fields.get("purpose") === "batch") {
-      throw plainError(400, "Invalid file format for Batch API. Must be .jsonl");
+      throw new ApiError(400, NOT_JSONL);
     }
   }
 

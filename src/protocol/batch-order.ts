@@ -1,7 +1,6 @@
 /** What a client sends to create a batch, checked as the table of the wire contract (§2, Create) says. */
 import * as z from "zod";
 import { countCharacters } from "../domain/characters.ts";
-import { ENDPOINT_PATHS } from "../domain/endpoints.ts";
 import {
   MAX_EXPIRES_AFTER_SECONDS,
   MAX_METADATA_KEY_CHARACTERS,
@@ -9,8 +8,10 @@ import {
   MAX_METADATA_VALUE_CHARACTERS,
   MIN_EXPIRES_AFTER_SECONDS,
 } from "../domain/limits.ts";
+import { ENDPOINT_PATHS } from "./endpoints.ts";
 import { integer, oneOf } from "./fields.ts";
-import type { CustomRefusal } from "./refusal.ts";
+import { isObject } from "./json.ts";
+import { type CustomRefusal, tooLong } from "./refusal.ts";
 
 export interface BatchOrder {
   readonly inputFileId: string;
@@ -37,7 +38,12 @@ const metadataSchema = z
       if (nameLength > MAX_METADATA_KEY_CHARACTERS) {
         issues.push({ code: "custom", input: value, params: propertyNameTooLong(nameLength) });
       } else if (textLength > MAX_METADATA_VALUE_CHARACTERS) {
-        issues.push({ code: "custom", input: text, path: [name], params: valueTooLong(name, textLength) });
+        issues.push({
+          code: "custom",
+          input: text,
+          path: [name],
+          params: tooLong(`metadata.${name}`, MAX_METADATA_VALUE_CHARACTERS, textLength),
+        });
       }
     }
   })
@@ -87,15 +93,4 @@ function propertyNameTooLong(length: number): CustomRefusal {
     code: "property_name_above_max_length",
     message: `Invalid 'metadata': property name too long. Expected a property name with maximum length ${MAX_METADATA_KEY_CHARACTERS}, but got a property name with length ${length} instead.`,
   };
-}
-
-function valueTooLong(name: string, length: number): CustomRefusal {
-  return {
-    code: "string_above_max_length",
-    message: `Invalid 'metadata.${name}': string too long. Expected a string with maximum length ${MAX_METADATA_VALUE_CHARACTERS}, but got a string with length ${length} instead.`,
-  };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,4 +1,5 @@
 /** OpenAI's error envelope, all four keys always. */
+import type { Refusal } from "./refusal.ts";
 
 export type ErrorType = "invalid_request_error" | "server_error";
 
@@ -9,4 +10,8 @@ export interface ErrorEnvelope {
     readonly param: string | null;
     readonly code: string | null;
   };
+}
+
+export function toErrorEnvelope(type: ErrorType, { message, param, code }: Refusal): ErrorEnvelope {
+  return { error: { message, type, param, code } };
 }

@@ -4,7 +4,6 @@
  */
 import type * as z from "zod";
 import { firstCharacters } from "../domain/characters.ts";
-import { describeType } from "../domain/request-line.ts";
 import { ok, refuse, type Result } from "../domain/result.ts";
 
 export interface Refusal {
@@ -14,10 +13,15 @@ export interface Refusal {
   readonly param: string | null;
 }
 
+/** One with a code: nearly all over HTTP, and all that a batch lists as its `errors`. */
+export interface Problem extends Refusal {
+  readonly code: string;
+}
+
 /** What a schema's own check may put into `params` of a custom issue; the issue's path becomes the param. */
 export type CustomRefusal = Omit<Refusal, "param">;
 
-/** Ours: the most of a client's own text that is repeated to it. */
+/** Ours: the most of a client's own text that an answer repeats. */
 const MAX_QUOTED_CHARACTERS = 100;
 
 /** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */
@@ -32,15 +36,15 @@ export function parseRequest<Schema extends z.ZodType>(
   return refuse(toRefusal(first));
 }
 
-export function missingParameter(param: string): Refusal {
+export function missingParameter(param: string): Problem {
   return { code: "missing_required_parameter", message: `Missing required parameter: '${param}'.`, param };
 }
 
-export function unknownParameter(param: string): Refusal {
+export function unknownParameter(param: string): Problem {
   return { code: "unknown_parameter", message: `Unknown parameter: '${shorten(param)}'.`, param: shorten(param) };
 }
 
-function unsupportedValue(param: string, value: string, supported: readonly string[]): Refusal {
+function unsupportedValue(param: string, value: string, supported: readonly string[]): Problem {
   return {
     code: "invalid_value",
     message: `Invalid value: '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
@@ -58,12 +62,34 @@ export function unsupportedOwnValue(param: string, value: string, supported: rea
 }
 
 /** @param expected,got with their articles: `a string`, `an array`. */
-export function wrongType(param: string, expected: string, got: string): Refusal {
+export function wrongType(param: string, expected: string, got: string): Problem {
   return {
     code: "invalid_type",
     message: `Invalid type for '${param}': expected ${expected}, but got ${got} instead.`,
     param,
   };
+}
+
+/** @param most,got in characters. */
+export function tooLong(param: string, most: number, got: number): Problem {
+  return {
+    code: "string_above_max_length",
+    message: `Invalid '${param}': string too long. Expected a string with maximum length ${most}, but got a string with length ${got} instead.`,
+    param,
+  };
+}
+
+/** The words OpenAI's messages use for the type of a JSON value. */
+export function describeType(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "number") return Number.isInteger(value) ? "an integer" : "a decimal";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+/** @param most How many characters of a client's own value are repeated. */
+export function shorten(value: string, most = MAX_QUOTED_CHARACTERS): string {
+  return value.length <= most ? value : `${firstCharacters(value, most)}…`;
 }
 
 /** `'a', 'b', and 'c'`, sorted. */
@@ -90,7 +116,9 @@ function toRefusal(issue: z.core.$ZodIssue): Refusal {
         param,
       };
     case "too_big":
-      return issue.origin === "string" ? toTooLong(issue, param) : toTooLarge(issue, param);
+      return issue.origin === "string"
+        ? tooLong(path, Number(issue.maximum), String(issue.input).length)
+        : toTooLarge(issue, param);
     case "invalid_format":
     case "not_multiple_of":
     case "unrecognized_keys":
@@ -118,23 +146,10 @@ function toWrongType(issue: z.core.$ZodIssueInvalidType, param: string | null): 
   return { code: "invalid_type", message: `Invalid type: expected ${expected}, but got ${got} instead.`, param };
 }
 
-function toTooLong(issue: z.core.$ZodIssueTooBig, param: string | null): Refusal {
-  return {
-    code: "string_above_max_length",
-    message: `Invalid '${param}': string too long. Expected a string with maximum length ${issue.maximum}, but got a string with length ${String(issue.input).length} instead.`,
-    param,
-  };
-}
-
 function toTooLarge(issue: z.core.$ZodIssueTooBig, param: string | null): Refusal {
   return {
     code: "integer_above_max_value",
     message: `Invalid '${param}': integer above maximum value. Expected a value <= ${issue.maximum}, but got ${String(issue.input)} instead.`,
     param,
   };
-}
-
-/** What a refusal quotes of a client's text. */
-export function shorten(value: string): string {
-  return value.length <= MAX_QUOTED_CHARACTERS ? value : `${firstCharacters(value, MAX_QUOTED_CHARACTERS)}…`;
 }

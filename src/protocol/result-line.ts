@@ -6,7 +6,9 @@
 import type { Failure, Outcome } from "../domain/outcome.ts";
 
 /** Two are ours: `input_file_unavailable`: the input's bytes were lost while the batch ran; `result_lost`: the result's. */
-export type MissingReason = "batch_expired" | "batch_cancelled" | "input_file_unavailable" | "result_lost";
+export const MISSING_REASONS = ["batch_expired", "batch_cancelled", "input_file_unavailable", "result_lost"] as const;
+
+export type MissingReason = (typeof MISSING_REASONS)[number];
 
 export interface ExecutedLine {
   /** `batch_req_…` */

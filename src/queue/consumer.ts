@@ -1,13 +1,15 @@
 /** Takes messages from the queues: a dispatch is claimed and worked for, a dead letter is told to its coordinator. */
 import * as z from "zod";
 import { type Settings, settingsOf } from "../config.ts";
-import type { BatchContext, Dispatch } from "../domain/dispatch.ts";
+import { doublingPause } from "../domain/backoff.ts";
+import type { BatchContext, Dispatch } from "../domain/conversation.ts";
 import { logEvent, logFailure } from "../log.ts";
 import { openSealedKey } from "../stores/sealed-key.ts";
 import { type DispatchOrder, DispatchRun } from "./dispatch-run.ts";
 
 /** The queue whose name ends so holds what other queues gave up on. */
 const DEAD_LETTERS_SUFFIX = "dead-letters";
+const MIN_RETRY_DELAY_SECONDS = 10;
 const MAX_RETRY_DELAY_SECONDS = 300;
 
 type Destination = Pick<DispatchOrder, "upstream" | "apiKey">;
@@ -38,7 +40,9 @@ async function consumeMessage(message: Message, consume: (dispatch: Dispatch) =>
       { batch: dispatch.data.batchId, dispatch: dispatch.data.token, attempts: message.attempts },
       error,
     );
-    message.retry({ delaySeconds: Math.min(MAX_RETRY_DELAY_SECONDS, 5 * 2 ** message.attempts) });
+    message.retry({
+      delaySeconds: doublingPause(MIN_RETRY_DELAY_SECONDS, MAX_RETRY_DELAY_SECONDS, message.attempts - 1),
+    });
   }
 }
 

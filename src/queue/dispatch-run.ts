@@ -1,20 +1,36 @@
 /**
- * Works for one dispatch: keeps its slots filled with lines, and talks to the coordinator now and then. Lines
- * run by themselves; one loop makes the exchanges: report what is finished, take further slices. An exchange
- * takes place when more lines are wanted, when much is finished, and every few seconds, which is also the
- * heartbeat. Storing, reporting and their failures are the reporter's.
+ * Works for one dispatch: keeps its slots filled with lines, and makes the exchanges with the coordinator.
+ *
+ * Lines run by themselves: each is sent, and then settled, held back to be tried again soon, or given back to the
+ * coordinator. One loop makes the exchanges: when more lines are wanted, when much is finished, and every few seconds.
+ *
+ *   working        takes further slices, until there are none, or its time is over
+ *   winding_down   finishes what it has; ends when nothing is left
+ *   (stopped)      in either phase, when the coordinator says so: starts nothing more, and gives back what waits
+ *   leaving        nothing is left: the last report
+ *
+ * Where a line is meanwhile: in `HeldLines` (ready, or waiting for another try), in flight, in the reporter's
+ * `FinishedLines`, in its chunk, or among the lines that it gives back.
  */
 import type { Upstream } from "../config.ts";
-import type { ClaimReply, ClaimedSlice, ReportReply, Report } from "../domain/dispatch.ts";
+import {
+  type ClaimReply,
+  type DispatchPhase,
+  HEARTBEAT_MS,
+  type Report,
+  type ReportReply,
+  TAKES_SLICES_FOR_MS,
+} from "../domain/conversation.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
-import { describeLines } from "../domain/line-ranges.ts";
 import { noAnswer } from "../domain/outcome.ts";
+import { PressureGate } from "../domain/pressure-gate.ts";
 import { decideRetry, isPressure } from "../domain/retry-policy.ts";
+import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
-import { fileKey } from "../stores/object-keys.ts";
 import { sendLine } from "../upstream/send.ts";
-import { PressureGate } from "./pressure-gate.ts";
+import { HeldLines } from "./held-lines.ts";
 import { Reporter } from "./reporter.ts";
+import { type DispatchSummary, RunSummary } from "./run-summary.ts";
 import { type ReadyLine, readSliceLines } from "./slice-lines.ts";
 
 export interface DispatchOrder {
@@ -22,33 +38,20 @@ export interface DispatchOrder {
   readonly claim: Extract<ClaimReply, { kind: "run" }>;
   /** Null: no longer in the settings; its lines then count as sent to an upstream that cannot be reached. */
   readonly upstream: Upstream | null;
-  /** the guest's own key, in place of the configured one. */
+  /** The guest's own key, in place of the configured one. */
   readonly apiKey: string | null;
   readonly bucket: R2Bucket;
   readonly report: (report: Report) => Promise<ReportReply>;
 }
 
-export interface DispatchSummary {
-  readonly completed: number;
-  readonly failed: number;
-  readonly givenBack: number;
-  readonly exchanges: number;
-  /** What it took, and which of that failed for good: `1-50,73`, counted from 1. Null: none. */
-  readonly lines: string | null;
-  readonly failedLines: string | null;
-  readonly end: "done" | "unknown" | "gave_up";
-}
+/** `done`: nothing is left. `unknown`: others have its lines. `gave_up`: nobody could be reached for too long. */
+type RunEnd = "done" | "unknown" | "gave_up";
 
-/** Lets the coordinator see that the consumer lives, and the consumer that its batch was cancelled. */
-const HEARTBEAT_MS = 10_000;
-/** While the upstream pushes back, the dispatch window has to hear of it sooner. */
-const PRESSURE_REPORT_MS = 1_000;
 /** A line that may be tried again this soon waits here; others go back to the coordinator. */
 const MAX_WAIT_MS = 5_000;
 /** It holds the lines that it will send in this time at its present pace, and two rounds of its slots at least. */
 const LOOK_AHEAD_SECONDS = 1;
-/** After both of these no further slices are wanted: the platform scales consumers between invocations. */
-const TAKES_LINES_FOR_MS = 45_000;
+/** It also takes slices beyond its time until it has taken this many lines. */
 const TAKES_LINES = 100;
 /** After this no line is started: a slow upstream's dispatch is worth its price by then. */
 const STARTS_LINES_FOR_MS = 270_000;
@@ -58,35 +61,31 @@ const MAX_INVOCATION_MS = 870_000;
 const LAST_LINES_MS = 30_000;
 
 export class DispatchRun {
+  /** What it works on, as the claim said. */
   readonly #order: DispatchOrder;
-  readonly #batch: DispatchOrder["claim"]["batch"];
-  readonly #startedAt = Date.now();
-  /** With the upstream's timeout behind it, the invocation still ends in time. */
-  readonly #startsUntil: number;
+  readonly #summary = new RunSummary();
   readonly #reporter: Reporter;
+  /** Closed while the upstream takes nothing. */
   readonly #gate = new PressureGate();
-  readonly #waiting = new Map<ReadyLine, ReturnType<typeof setTimeout>>();
-  #ready: ReadyLine[] = [];
+  readonly #held = new HeldLines();
+  /** Lines in flight, and how many may be. */
   #running = 0;
   #slots: number;
-  /** `working`: takes further slices. `winding_down`: there are none. `stopped`: starts nothing more. */
-  #mood: "working" | "winding_down" | "stopped" = "working";
+  #phase: Extract<DispatchPhase, "working" | "winding_down">;
+  /** The coordinator wants nothing more to start. */
+  #isStopped = false;
+  /** Resolved when the loop has to look: a line has ended or may be tried again, or it is time for something. */
   #event = Promise.withResolvers<void>();
-  readonly #lines = new Set<number>();
-  readonly #failedLines = new Set<number>();
-  readonly #tally = { completed: 0, failed: 0, givenBack: 0, exchanges: 0 };
 
   constructor(order: DispatchOrder) {
     this.#order = order;
-    this.#batch = order.claim.batch;
     this.#slots = order.claim.slots;
-    const timeoutMs = (order.upstream?.timeoutSeconds ?? 0) * 1000;
-    this.#startsUntil = this.#startedAt + Math.min(STARTS_LINES_FOR_MS, MAX_INVOCATION_MS - timeoutMs);
-    this.#reporter = new Reporter({ batchId: this.#batch.batchId, ...order });
+    this.#phase = order.claim.mayHaveMore ? "working" : "winding_down";
+    this.#reporter = new Reporter({ batchId: order.claim.batch.batchId, ...order });
   }
 
   /** Resolves when every line it took is reported, or given back, or somebody else's. Never rejects. */
-  async run(): Promise<DispatchSummary> {
+  async run(): Promise<DispatchSummary & { readonly end: RunEnd }> {
     await this.#take(this.#order.claim.slices);
     for (;;) {
       this.#launch();
@@ -96,20 +95,19 @@ export class DispatchRun {
       }
       const end = await this.#exchange();
       if (end === null) continue;
-      this.#giveBackUnstarted();
-      const [lines, failedLines] = [describeLines(this.#lines), describeLines(this.#failedLines)];
-      return { ...this.#tally, lines, failedLines, end };
+      this.#giveBackHeld();
+      return { ...this.#summary.describe(), end };
     }
   }
 
   /** Fills the slots. */
   #launch(): void {
     const now = Date.now();
-    const isTooLate = now >= this.#startsUntil || now >= this.#batch.expiresAt.getTime();
-    if (isTooLate || this.#mood === "stopped") return this.#giveBackUnstarted();
+    const { expiresAt } = this.#order.claim.batch;
+    if (this.#isStopped || now >= this.#startsUntil || now >= expiresAt.getTime()) return this.#giveBackHeld();
     while (this.#running < this.#slots && this.#gate.isOpen(now)) {
-      const line = this.#ready.shift();
-      if (line === undefined) return;
+      const line = this.#held.next();
+      if (line === null) return;
       void this.#runLine(line);
     }
   }
@@ -120,12 +118,9 @@ export class DispatchRun {
       await this.#tryLine(line);
     } catch (error) {
       // Nothing above is expected to throw. The line is not lost: it goes back, and counts as tried.
-      logFailure(
-        "line_failed",
-        { batch: this.#batch.batchId, dispatch: this.#order.token, line: line.line + 1 },
-        error,
-      );
-      this.#giveBack(line, line.attempts + 1, new Date(Date.now() + MAX_WAIT_MS));
+      const { batchId } = this.#order.claim.batch;
+      logFailure("line_failed", { batch: batchId, dispatch: this.#order.token, line: line.line + 1 }, error);
+      this.#giveBack({ ...line, attempts: line.attempts + 1 }, new Date(Date.now() + MAX_WAIT_MS));
     } finally {
       this.#running -= 1;
       this.#launch();
@@ -135,64 +130,49 @@ export class DispatchRun {
   }
 
   async #tryLine(line: ReadyLine): Promise<void> {
-    const attempt = line.attempts + 1;
-    const outcome = await this.#send(line, attempt);
+    const tried = { ...line, attempts: line.attempts + 1 };
+    const outcome = await this.#send(tried);
     const now = new Date();
-    const decision = decideRetry({ outcome, attempt, now, deadline: this.#batch.expiresAt, random: Math.random() });
+    const { expiresAt: deadline } = this.#order.claim.batch;
+    const decision = decideRetry({ outcome, attempt: tried.attempts, now, deadline, random: Math.random() });
     const feedback = isPressure(outcome) ? "pressure" : "fine";
     this.#reporter.noteAnswer(feedback);
     this.#gate.observe(feedback, this.#slots, now.getTime());
     if (decision.kind === "settle") {
-      const result = this.#reporter.finished.add(line, outcome, now);
-      this.#tally[result] += 1;
-      if (result === "failed") this.#failedLines.add(line.line);
+      this.#summary.noteSettled(line.line, this.#reporter.settle(line, outcome, now));
       return;
     }
     const delayMs = decision.at.getTime() - now.getTime();
-    if (delayMs > MAX_WAIT_MS) this.#giveBack(line, attempt, decision.at);
-    else this.#wait({ ...line, attempts: attempt }, delayMs);
-  }
-
-  async #send(line: ReadyLine, attempt: number) {
-    const { upstream, apiKey } = this.#order;
-    if (upstream === null) return noAnswer("upstream_unreachable");
-    const requestKey = `${this.#batch.batchId}-${line.line + 1}`;
-    return sendLine(upstream, { endpoint: this.#batch.endpoint, body: line.body, requestKey, attempt, apiKey });
-  }
-
-  /** The line keeps no slot while it waits. */
-  #wait(line: ReadyLine, delayMs: number): void {
-    const timer = setTimeout(() => {
-      this.#waiting.delete(line);
-      this.#ready.push(line);
+    if (delayMs > MAX_WAIT_MS) return this.#giveBack(tried, decision.at);
+    this.#held.wait(tried, delayMs, () => {
       this.#launch();
       this.#event.resolve();
-    }, delayMs);
-    this.#waiting.set(line, timer);
+    });
   }
 
-  #giveBack(line: Pick<ReadyLine, "line" | "sliceIndex">, attempts: number, dueAt: Date | null): void {
-    this.#reporter.giveBack({ line: line.line, attempts, dueAt });
-    this.#reporter.finished.releaseLine(line);
-    this.#tally.givenBack += 1;
+  async #send({ line, body, attempts: attempt }: ReadyLine) {
+    const { upstream, apiKey, claim } = this.#order;
+    if (upstream === null) return noAnswer("upstream_unreachable");
+    const requestKey = `${claim.batch.batchId}-${line + 1}`;
+    return sendLine(upstream, { endpoint: claim.batch.endpoint, body, requestKey, attempt, apiKey });
   }
 
-  #giveBackUnstarted(): void {
-    for (const timer of this.#waiting.values()) clearTimeout(timer);
-    for (const line of [...this.#ready, ...this.#waiting.keys()]) this.#giveBack(line, line.attempts, null);
-    this.#waiting.clear();
-    this.#ready = [];
+  #giveBack(line: Pick<ReadyLine, "line" | "sliceIndex" | "attempts">, dueAt: Date | null): void {
+    this.#reporter.giveBack(line, dueAt);
+    this.#summary.noteGivenBack();
+  }
+
+  #giveBackHeld(): void {
+    for (const line of this.#held.takeAll()) this.#giveBack(line, null);
   }
 
   async #take(slices: readonly ClaimedSlice[]): Promise<void> {
-    for (const { lines } of slices) for (const { line } of lines) this.#lines.add(line);
-    this.#reporter.finished.expect(slices);
+    this.#summary.noteTaken(slices);
+    this.#reporter.expect(slices);
     try {
-      const lines = await readSliceLines(this.#order.bucket, fileKey(this.#batch.inputFileId), slices);
-      if (lines !== null) {
-        this.#ready.push(...lines);
-        return;
-      }
+      const { inputFileId } = this.#order.claim.batch;
+      const lines = await readSliceLines(this.#order.bucket, inputFileId, slices);
+      if (lines !== null) return this.#held.add(lines);
       this.#reporter.noteInputMissing();
       this.#giveBackSlices(slices, null);
     } catch (error) {
@@ -203,7 +183,7 @@ export class DispatchRun {
 
   #giveBackSlices(slices: readonly ClaimedSlice[], dueAt: Date | null): void {
     for (const { index, lines } of slices) {
-      for (const { line, attempts } of lines) this.#giveBack({ line, sliceIndex: index }, attempts, dueAt);
+      for (const { line, attempts } of lines) this.#giveBack({ line, sliceIndex: index, attempts }, dueAt);
     }
   }
 
@@ -211,72 +191,58 @@ export class DispatchRun {
     const now = Date.now();
     if (now < this.#reporter.restUntil) return false;
     if (this.#isIdle || this.#wantedLines() > 0) return true;
-    return this.#reporter.finished.isFull || now >= this.#nextReportAt;
+    return this.#reporter.isFull || now >= this.#reporter.nextReportAt;
   }
 
   /** @returns how the run ends, or null when it goes on. */
-  async #exchange(): Promise<DispatchSummary["end"] | null> {
+  async #exchange(): Promise<RunEnd | null> {
     const wantedLines = this.#wantedLines();
     const isLeaving = this.#isIdle && wantedLines === 0 && !this.#reporter.hasBacklog;
-    this.#tally.exchanges += 1;
-    const orders = await this.#reporter.exchange({
-      scope: isLeaving ? "everything" : this.#reporter.finished.scopeAt(new Date()),
-      wantedLines,
-      phase: isLeaving ? "leaving" : this.#phase,
-    });
-    if (orders === null) return this.#reporter.hasGivenUp ? "gave_up" : null;
-    if (orders.kind === "unknown") return "unknown";
+    const phase = this.#isTaking ? "working" : "winding_down";
+    this.#summary.noteExchange();
+    const reply = await this.#reporter.exchange({ wantedLines, phase: isLeaving ? "leaving" : phase });
+    if (reply === null) return this.#reporter.hasGivenUp ? "gave_up" : null;
+    if (reply.kind === "unknown") return "unknown";
     if (isLeaving) return "done";
-    if (orders.kind === "stop") {
-      this.#mood = "stopped";
+    if (reply.kind === "stop") {
+      this.#isStopped = true;
       return null;
     }
-    this.#slots = orders.slots;
-    if (wantedLines > 0 && orders.slices.length === 0) this.#mood = "winding_down";
-    await this.#take(orders.slices);
+    this.#slots = reply.slots;
+    if (!reply.mayHaveMore) this.#phase = "winding_down";
+    await this.#take(reply.slices);
     return null;
   }
 
-  /** So many that the slots stay filled while the next lines are fetched, and that it fetches seldom. */
+  /** As many as keep the slots filled while the next lines are fetched, and enough at a time that it fetches seldom. */
   #wantedLines(): number {
-    const lookAhead = Math.max(2 * this.#slots, Math.ceil(this.#linesPerSecond * LOOK_AHEAD_SECONDS));
-    const held = this.#ready.length + this.#waiting.size;
+    const lookAhead = Math.max(2 * this.#slots, Math.ceil(this.#summary.linesPerSecond * LOOK_AHEAD_SECONDS));
+    const held = this.#held.size;
     if (!this.#isTaking || this.#reporter.isFailing || held >= lookAhead / 2) return 0;
-    const heldCharacters = [...this.#ready, ...this.#waiting.keys()].reduce((sum, { body }) => sum + body.length, 0);
-    return heldCharacters < MAX_HANDED_BYTES ? lookAhead - held : 0;
-  }
-
-  /** Over the whole run; less in its first second. */
-  get #linesPerSecond(): number {
-    const seconds = (Date.now() - this.#startedAt) / 1000;
-    return (this.#tally.completed + this.#tally.failed) / Math.max(1, seconds);
-  }
-
-  get #phase(): "working" | "winding_down" {
-    return this.#isTaking ? "working" : "winding_down";
+    return this.#held.characters < MAX_HANDED_BYTES ? lookAhead - held : 0;
   }
 
   get #isTaking(): boolean {
     const now = Date.now();
-    const isOld = now >= this.#startedAt + TAKES_LINES_FOR_MS && this.#lines.size >= TAKES_LINES;
-    return this.#mood === "working" && !isOld && now < this.#startsUntil - LAST_LINES_MS;
+    const isOld = now >= this.#summary.startedAt + TAKES_SLICES_FOR_MS && this.#summary.takenLines >= TAKES_LINES;
+    return this.#phase === "working" && !this.#isStopped && !isOld && now < this.#startsUntil - LAST_LINES_MS;
+  }
+
+  /** In ms. With the upstream's timeout behind it, the invocation still ends in time. */
+  get #startsUntil(): number {
+    const timeoutMs = (this.#order.upstream?.timeoutSeconds ?? 0) * 1000;
+    return this.#summary.startedAt + Math.min(STARTS_LINES_FOR_MS, MAX_INVOCATION_MS - timeoutMs);
   }
 
   get #isIdle(): boolean {
-    return this.#running === 0 && this.#ready.length === 0 && this.#waiting.size === 0;
+    return this.#running === 0 && this.#held.size === 0;
   }
 
-  get #nextReportAt(): number {
-    const { lastExchangeAt, hasPressure, finished } = this.#reporter;
-    const heartbeatAt = lastExchangeAt + (hasPressure ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
-    return Math.min(heartbeatAt, finished.dueAt?.getTime() ?? heartbeatAt);
-  }
-
-  /** A line has ended or may be tried again, or it is time for something. */
   async #nextEvent(): Promise<void> {
     const now = Date.now();
-    const times = [this.#nextReportAt, this.#reporter.restUntil, this.#gate.opensAt].filter((time) => time > now);
-    const timer = setTimeout(() => this.#event.resolve(), Math.min(...times, now + HEARTBEAT_MS) - now);
+    const times = [this.#reporter.nextReportAt, this.#reporter.restUntil, this.#gate.opensAt];
+    const due = Math.min(...times.filter((time) => time > now), now + HEARTBEAT_MS);
+    const timer = setTimeout(() => this.#event.resolve(), due - now);
     await this.#event.promise;
     clearTimeout(timer);
     this.#event = Promise.withResolvers();

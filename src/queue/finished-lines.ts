@@ -1,9 +1,10 @@
 /** Result lines that are not stored yet, by slice, and the chunks they make. Keeps no line it has handed out. */
 import type { Usage } from "../domain/batch.ts";
-import type { Chunk, ChunkLine, ClaimedSlice } from "../domain/dispatch.ts";
-import { makeId } from "../domain/ids.ts";
-import { addUsage } from "../domain/usage.ts";
+import type { Chunk, ChunkLine } from "../domain/chunk.ts";
 import type { Outcome } from "../domain/outcome.ts";
+import type { ClaimedSlice } from "../domain/slices.ts";
+import { addUsage } from "../domain/usage.ts";
+import { newId } from "../new-id.ts";
 import { toResultLine } from "../protocol/result-line.ts";
 import type { ReadyLine } from "./slice-lines.ts";
 
@@ -35,9 +36,12 @@ const CHUNK_SLICES = 8;
 const MAX_HELD_MS = 30_000;
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
+const encoder = new TextEncoder();
+
 export class FinishedLines {
+  /** Slices of which something is still to be finished or stored, by index. */
   readonly #slices = new Map<number, OpenSlice>();
-  readonly #encoder = new TextEncoder();
+  /** Of all finished lines here. */
   #bytes = 0;
 
   /** When what is here has to be stored; null when there is nothing. */
@@ -74,9 +78,9 @@ export class FinishedLines {
 
   add({ line, sliceIndex, customId }: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
     const result = outcome.failure === null ? "completed" : "failed";
-    const id = makeId("batch_req_", now, randomBytes());
-    const ownRequestId = makeId("req_", now, randomBytes());
-    const text = this.#encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
+    const id = newId("batch_req_", now);
+    const ownRequestId = newId("req_", now);
+    const text = encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
     const usage = outcome.kind === "answered" && result === "completed" ? outcome.usage : null;
     const slice = this.#slices.get(sliceIndex);
     if (slice !== undefined) slice.finishedSince ??= now;
@@ -119,10 +123,6 @@ export class FinishedLines {
     const slice = this.#slices.get(sliceIndex);
     if (slice !== undefined) slice.unfinished -= 1;
   }
-}
-
-function randomBytes(): Uint8Array {
-  return crypto.getRandomValues(new Uint8Array(12));
 }
 
 function concatenate(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,11 +1,24 @@
 /**
- * A dispatch's talk with its coordinator: a chunk is stored in R2, then reported, and what fails is done again.
- * A report that arrived although its answer was lost may be sent twice: the coordinator knows chunks by key.
+ * A consumer's half of the conversation (src/domain/conversation.ts): keeps what became of lines until it is reported. An
+ * exchange stores a chunk in R2, then reports it. What fails is done again: a report that arrived although its answer was
+ * lost may be sent twice, the coordinator knows chunks by their key.
  */
-import type { GivenBackLine, ReportReply, Report } from "../domain/dispatch.ts";
+import { doublingPause } from "../domain/backoff.ts";
+import type { ChunkLine } from "../domain/chunk.ts";
+import {
+  type GivenBackLine,
+  HEARTBEAT_MS,
+  PATIENCE_MS,
+  type Report,
+  type ReportReply,
+} from "../domain/conversation.ts";
+import type { Outcome } from "../domain/outcome.ts";
+import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
+import { putChunk } from "../stores/chunks.ts";
 import { chunkKey } from "../stores/object-keys.ts";
-import { FinishedLines, type MadeChunk, type Scope } from "./finished-lines.ts";
+import { FinishedLines, type MadeChunk } from "./finished-lines.ts";
+import type { ReadyLine } from "./slice-lines.ts";
 
 export interface ReporterOptions {
   readonly batchId: string;
@@ -15,26 +28,36 @@ export interface ReporterOptions {
 }
 
 export interface Exchange {
-  readonly scope: Scope;
   readonly wantedLines: number;
+  /** With `leaving` all that is finished is stored and reported. */
   readonly phase: Report["phase"];
 }
 
-/** After this time without a successful exchange the lease ended long ago, and others have the lines. */
-const PATIENCE_MS = 300_000;
+/** While the upstream pushes back, the in-flight limit has to hear of it sooner than by the heartbeat. */
+const PRESSURE_REPORT_MS = 1_000;
+const MIN_REST_MS = 200;
 const MAX_REST_MS = 10_000;
 
+/** What the next report says beside the chunk. */
+interface Unreported {
+  givenBack: GivenBackLine[];
+  answers: number;
+  pressured: number;
+  inputMissing: boolean;
+}
+
 export class Reporter {
-  readonly finished = new FinishedLines();
   readonly #options: ReporterOptions;
-  #chunk: MadeChunk | null = null;
-  #isChunkStored = false;
-  #givenBack: GivenBackLine[] = [];
-  #answers = 0;
-  #pressured = 0;
-  #inputMissing = false;
+  /** Results that are in no chunk yet. */
+  readonly #finished = new FinishedLines();
+  /** Made, and not reported yet: it is put again, or reported again, until both have worked. */
+  #chunk: { readonly made: MadeChunk; isStored: boolean } | null = null;
+  readonly #unreported: Unreported = { givenBack: [], answers: 0, pressured: 0, inputMissing: false };
+  /** Puts, reads and reports that failed in a row. */
   #failures = 0;
+  /** In ms: no exchange is made before it. */
   #restUntil = 0;
+  /** In ms: when a report was last sent, and when one was last answered. */
   #lastExchangeAt = Date.now();
   #lastSuccessAt = Date.now();
 
@@ -42,11 +65,6 @@ export class Reporter {
     this.#options = options;
   }
 
-  get lastExchangeAt(): number {
-    return this.#lastExchangeAt;
-  }
-
-  /** No exchange is made before it. */
   get restUntil(): number {
     return this.#restUntil;
   }
@@ -61,30 +79,54 @@ export class Reporter {
 
   /** A chunk waits to be stored or reported, and more is finished behind it: one exchange is not enough. */
   get hasBacklog(): boolean {
-    return this.#chunk !== null && !this.finished.isEmpty;
+    return this.#chunk !== null && !this.#finished.isEmpty;
   }
 
   get hasPressure(): boolean {
-    return this.#pressured > 0;
+    return this.#unreported.pressured > 0;
   }
 
-  giveBack(line: GivenBackLine): void {
-    this.#givenBack.push(line);
+  get isFull(): boolean {
+    return this.#finished.isFull;
+  }
+
+  /** In ms: by the heartbeat, or because results are not held any longer. */
+  get nextReportAt(): number {
+    const heartbeatAt = this.#lastExchangeAt + (this.hasPressure ? PRESSURE_REPORT_MS : HEARTBEAT_MS);
+    return Math.min(heartbeatAt, this.#finished.dueAt?.getTime() ?? heartbeatAt);
+  }
+
+  /** These lines will be settled or given back. */
+  expect(slices: readonly ClaimedSlice[]): void {
+    this.#finished.expect(slices);
+  }
+
+  settle(line: ReadyLine, outcome: Outcome, now: Date): ChunkLine["result"] {
+    return this.#finished.add(line, outcome, now);
+  }
+
+  /** @param line with the number of its tries so far. @param dueAt null: at once. */
+  giveBack(
+    { line, sliceIndex, attempts }: Pick<ReadyLine, "line" | "sliceIndex" | "attempts">,
+    dueAt: Date | null,
+  ): void {
+    this.#unreported.givenBack.push({ line, attempts, dueAt });
+    this.#finished.releaseLine({ sliceIndex });
   }
 
   noteAnswer(outcome: "fine" | "pressure"): void {
-    this.#answers += 1;
-    if (outcome === "pressure") this.#pressured += 1;
+    this.#unreported.answers += 1;
+    if (outcome === "pressure") this.#unreported.pressured += 1;
   }
 
   noteInputMissing(): void {
-    this.#inputMissing = true;
+    this.#unreported.inputMissing = true;
   }
 
   noteFailure(event: string, error: unknown): void {
     const { batchId, token } = this.#options;
+    this.#restUntil = Date.now() + doublingPause(MIN_REST_MS, MAX_REST_MS, this.#failures);
     this.#failures += 1;
-    this.#restUntil = Date.now() + Math.min(MAX_REST_MS, 100 * 2 ** this.#failures);
     logFailure(event, { batch: batchId, dispatch: token, failures: this.#failures }, error);
   }
 
@@ -93,53 +135,49 @@ export class Reporter {
    * nothing and does not leave.
    * @returns null when it has to be made again.
    */
-  async exchange({ scope, wantedLines, phase }: Exchange): Promise<ReportReply | null> {
-    const isStored = await this.#storeChunk(scope);
-    const chunk = isStored ? this.#chunk : null;
+  async exchange({ wantedLines, phase }: Exchange): Promise<ReportReply | null> {
+    const isStored = await this.#storeChunk(phase);
+    const chunk = isStored ? (this.#chunk?.made ?? null) : null;
     // A copy: lines that are given back while this report is under way belong to the next one.
-    const givenBack = [...this.#givenBack];
-    const [answers, pressured] = [this.#answers, this.#pressured];
+    const sent = { ...this.#unreported, givenBack: [...this.#unreported.givenBack] };
     this.#lastExchangeAt = Date.now();
-    let orders: ReportReply;
+    let reply: ReportReply;
     try {
-      orders = await this.#options.report({
+      reply = await this.#options.report({
+        ...sent,
         token: this.#options.token,
         chunk: chunk === null ? null : { key: chunk.key, lines: chunk.lines },
         usage: chunk?.usage ?? null,
-        givenBack,
-        answers,
-        pressured,
         wantedLines: isStored ? wantedLines : 0,
         phase: isStored || phase !== "leaving" ? phase : "winding_down",
-        inputMissing: this.#inputMissing,
       });
     } catch (error) {
       this.noteFailure("report_failed", error);
       return null;
     }
-    this.#givenBack = this.#givenBack.slice(givenBack.length);
-    this.#answers -= answers;
-    this.#pressured -= pressured;
-    if (!isStored) return orders.kind === "unknown" ? orders : null;
+    this.#unreported.givenBack.splice(0, sent.givenBack.length);
+    this.#unreported.answers -= sent.answers;
+    this.#unreported.pressured -= sent.pressured;
+    if (!isStored) return reply.kind === "unknown" ? reply : null;
     this.#chunk = null;
-    this.#isChunkStored = false;
     this.#failures = 0;
     this.#restUntil = 0;
     this.#lastSuccessAt = Date.now();
-    return orders;
+    return reply;
   }
 
   /** @returns false when there is a chunk and R2 does not take it. */
-  async #storeChunk(scope: Scope): Promise<boolean> {
+  async #storeChunk(phase: Report["phase"]): Promise<boolean> {
     const { batchId, bucket } = this.#options;
     if (this.#chunk === null) {
-      this.#chunk = this.finished.makeChunk(scope, chunkKey(batchId, crypto.randomUUID()));
-      this.#isChunkStored = this.#chunk === null;
+      const scope = phase === "leaving" ? "everything" : this.#finished.scopeAt(new Date());
+      const made = this.#finished.makeChunk(scope, chunkKey(batchId, crypto.randomUUID()));
+      this.#chunk = made === null ? null : { made, isStored: false };
     }
-    if (this.#chunk === null || this.#isChunkStored) return true;
+    if (this.#chunk === null || this.#chunk.isStored) return true;
     try {
-      await bucket.put(this.#chunk.key, this.#chunk.bytes);
-      this.#isChunkStored = true;
+      await putChunk(bucket, this.#chunk.made.key, this.#chunk.made.bytes);
+      this.#chunk.isStored = true;
       return true;
     } catch (error) {
       this.noteFailure("chunk_not_stored", error);

@@ -1,9 +1,7 @@
-/** Reads claimed slices from the input file: neighbours with one ranged read. Knows nothing of running them. */
-import type { ClaimedSlice } from "../domain/dispatch.ts";
-import { LineSplitter } from "../domain/jsonl.ts";
-import { MAX_HANDED_BYTES, MAX_LINE_BYTES } from "../domain/limits.ts";
-import { rawMember } from "../domain/raw-json.ts";
-import { groupNeighbours } from "../domain/slices.ts";
+/** Turns claimed slices into lines that can be sent. Knows nothing of running them. */
+import type { ClaimedSlice } from "../domain/slices.ts";
+import { readRequest } from "../protocol/request-line.ts";
+import { readInputLines } from "../stores/input-lines.ts";
 
 /** A line that is ready to be sent. */
 export interface ReadyLine {
@@ -16,42 +14,14 @@ export interface ReadyLine {
 }
 
 /**
- * The claimed lines of all slices, in order; null when the object is not there.
+ * The claimed lines of all slices, in order; null when the input's bytes are not there.
  * @throws what R2 throws.
  */
 export async function readSliceLines(
   bucket: R2Bucket,
-  key: string,
+  inputFileId: string,
   slices: readonly ClaimedSlice[],
 ): Promise<readonly ReadyLine[] | null> {
-  const lines: ReadyLine[] = [];
-  for (const neighbours of groupNeighbours(slices, MAX_HANDED_BYTES)) {
-    const first = neighbours[0];
-    const length = neighbours.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
-    if (first === undefined) continue;
-    const object = await bucket.get(key, { range: { offset: first.byteStart, length } });
-    if (object === null) return null;
-    lines.push(...pickLines(new Uint8Array(await object.arrayBuffer()), neighbours));
-  }
-  return lines;
-}
-
-function pickLines(bytes: Uint8Array, slices: readonly ClaimedSlice[]): ReadyLine[] {
-  const wanted = new Map(slices.flatMap(({ index, lines }) => lines.map((line) => [line.line, { index, ...line }])));
-  const decoder = new TextDecoder();
-  const picked: ReadyLine[] = [];
-  let number = slices[0]?.firstLine ?? 0;
-  const splitter = new LineSplitter(MAX_LINE_BYTES, ({ bytes: lineBytes }) => {
-    const claimed = wanted.get(number);
-    number += 1;
-    if (claimed === undefined || lineBytes === null) return;
-    const text = decoder.decode(lineBytes);
-    // Validation has seen both members in this line.
-    const customId = JSON.parse(rawMember(text, "custom_id") ?? '""') as string;
-    const body = rawMember(text, "body") ?? "{}";
-    picked.push({ line: claimed.line, sliceIndex: claimed.index, attempts: claimed.attempts, customId, body });
-  });
-  splitter.push(bytes);
-  splitter.end();
-  return picked;
+  const lines = await readInputLines(bucket, inputFileId, slices);
+  return lines?.map(({ text, ...line }) => ({ ...line, ...readRequest(text) })) ?? null;
 }

@@ -2,7 +2,7 @@
  * Batches in D1: the listable copy that a coordinator writes and clients read. It owns no truth while a
  * batch lives, but what is final here stays as it is.
  */
-import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
+import { BATCH_STATUSES, type BatchRecord, isFinal } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
 import type { RunningBatch } from "../domain/upstream-share.ts";
 import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
@@ -71,12 +71,16 @@ export async function listRunningBatches(
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** Whether a live batch of the file's own tenant reads it, other than `exceptBatchId`. */
-export async function isInputHeld(db: D1Database, fileId: string, exceptBatchId = ""): Promise<boolean> {
+/** Whether a live batch of the file's own tenant reads it: any at all, or any but `exceptBatchId`. */
+export async function isInputHeld(
+  db: D1Database,
+  fileId: string,
+  exceptBatchId: string | null = null,
+): Promise<boolean> {
   const row = await db
     .prepare(
       `SELECT 1 FROM batches
-       WHERE input_file_id = ?1 AND id <> ?2 AND ${LIVE_BATCH}
+       WHERE input_file_id = ?1 AND id IS NOT ?2 AND ${LIVE_BATCH}
          AND tenant = (SELECT files.tenant FROM files WHERE files.id = ?1)
        LIMIT 1`,
     )
@@ -85,8 +89,9 @@ export async function isInputHeld(db: D1Database, fileId: string, exceptBatchId 
   return row !== null;
 }
 
-const FINAL_STATUSES: readonly BatchStatus[] = ["completed", "failed", "expired", "cancelled"];
-const FINAL = `status IN (${FINAL_STATUSES.map((status) => `'${status}'`).join(", ")})`;
+const FINAL = `status IN (${BATCH_STATUSES.filter(isFinal)
+  .map((status) => `'${status}'`)
+  .join(", ")})`;
 
 function prepareSave(db: D1Database, batch: BatchRecord): D1PreparedStatement {
   return db

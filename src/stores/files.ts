@@ -2,7 +2,7 @@
  * Files: their rows in D1 and their bytes in R2. Every query binds the tenant, or an id that only the
  * service itself can have from a row of that tenant. A deleted or expired file is as good as unknown.
  */
-import type { FilePurpose, FileRecord } from "../domain/file.ts";
+import type { ByteRange, FilePurpose, FileRecord } from "../domain/file.ts";
 import { fileKey } from "./object-keys.ts";
 
 /** As D1 holds it; times in milliseconds. */
@@ -115,9 +115,27 @@ export async function isFileHidden(db: D1Database, id: string): Promise<boolean>
   return row !== null;
 }
 
+/**
+ * The bytes of a file, or those of them that are asked for; null when they are gone.
+ * @throws what R2 throws.
+ */
+export async function openFile(
+  bucket: R2Bucket,
+  id: string,
+  range: ByteRange | null = null,
+): Promise<ReadableStream<Uint8Array> | null> {
+  const object = await bucket.get(fileKey(id), range === null ? {} : { range });
+  return object === null ? null : (object.body as ReadableStream<Uint8Array>);
+}
+
+/** The bytes alone. */
+export async function deleteFileBytes(bucket: R2Bucket, ids: readonly string[]): Promise<void> {
+  await bucket.delete(ids.map(fileKey));
+}
+
 /** Removes bytes, then row: a crash between them leaves a row that can be removed again, never lost bytes. */
 export async function removeFile(db: D1Database, bucket: R2Bucket, id: string): Promise<void> {
-  await bucket.delete(fileKey(id));
+  await deleteFileBytes(bucket, [id]);
   await deleteFileRow(db, id);
 }
 

@@ -1,10 +1,11 @@
 /**
- * What the sweep asks D1: which files may go, which objects of R2 nobody owns, which batches still live, and
- * where the last run stopped. Every question is bounded by a limit.
+ * What the sweep asks D1 and R2: which files may go, which objects there are and who owns them, which batches still
+ * live, and where the last run stopped. Every question is bounded by a limit.
  */
 import type { BatchRecord } from "../domain/batch.ts";
 import { BATCH_COLUMNS, LIVE_BATCH } from "./batches.ts";
 import { type BatchRow, fromBatchRow } from "./batch-row.ts";
+import { batchOfResult } from "./object-keys.ts";
 
 /** D1 binds at most 100 parameters (developers.cloudflare.com/d1/platform/limits). */
 export const MAX_IDS_PER_QUERY = 100;
@@ -39,6 +40,32 @@ export async function deleteFileRows(db: D1Database, ids: readonly string[]): Pr
     .prepare(`DELETE FROM files WHERE id IN (${placeholders(ids, 1)})`)
     .bind(...ids)
     .run();
+}
+
+/** A page of R2's objects. */
+export interface ObjectPage {
+  readonly objects: readonly { readonly key: string; readonly uploadedAt: Date }[];
+  /** Where the next page begins; empty: there is none. */
+  readonly next: string;
+}
+
+/** @param after where the page begins, as the one before says; empty: at the first object. */
+export async function listObjects(
+  bucket: R2Bucket,
+  { prefix, after, limit }: { readonly prefix: string; readonly after: string; readonly limit: number },
+): Promise<ObjectPage> {
+  const page = await bucket.list({ prefix, limit, ...(after === "" ? {} : { startAfter: after }) });
+  const objects = page.objects.map(({ key, uploaded }) => ({ key, uploadedAt: uploaded }));
+  return { objects, next: page.truncated ? (objects.at(-1)?.key ?? after) : "" };
+}
+
+export async function deleteObjects(bucket: R2Bucket, keys: readonly string[]): Promise<void> {
+  if (keys.length > 0) await bucket.delete([...keys]);
+}
+
+/** The batch that wrote a result file; null for a file that a client uploaded. */
+export async function findBatchOfResult(bucket: R2Bucket, key: string): Promise<string | null> {
+  return batchOfResult(await bucket.head(key));
 }
 
 /** Which of these files have a row, whatever its state. */

@@ -6,21 +6,18 @@
  * (developers.cloudflare.com/r2/objects/multipart-objects), and a Worker cannot list them.
  */
 import { logEvent, type LogFields, logFailure } from "../log.ts";
-import {
-  batchOfChunkKey,
-  batchOfResult,
-  CHUNKS_PREFIX,
-  FILES_PREFIX,
-  fileKey,
-  fileOfKey,
-} from "../stores/object-keys.ts";
+import { deleteFileBytes } from "../stores/files.ts";
+import { batchOfChunkKey, CHUNKS_PREFIX, FILES_PREFIX, fileOfKey } from "../stores/object-keys.ts";
 import { openDatabase } from "../stores/schema.ts";
 import {
   deleteFileRows,
+  deleteObjects,
+  findBatchOfResult,
   findKnownFiles,
   findLiveBatches,
   hideFiles,
   listLiveBatches,
+  listObjects,
   listRemovableFiles,
   MAX_IDS_PER_QUERY,
   readCursor,
@@ -81,7 +78,7 @@ async function removeFiles(env: Env, now: Date): Promise<number> {
     const ids = await listRemovableFiles(db, now, FILES_PER_STEP);
     if (ids.length === 0) break;
     await hideFiles(db, ids, now);
-    await env.BUCKET.delete(ids.map(fileKey));
+    await deleteFileBytes(env.BUCKET, ids);
     await deleteFileRows(db, ids);
     removed += ids.length;
   }
@@ -91,17 +88,17 @@ async function removeFiles(env: Env, now: Date): Promise<number> {
 /** Looks at one page of the bucket, from where the last run stopped. */
 async function removeOrphans(env: Env, now: Date, { prefix, findOrphans }: ObjectKind): Promise<number> {
   const db = await openDatabase(env.DB);
-  const startAfter = await readCursor(db, prefix);
-  const page = await env.BUCKET.list({ prefix, limit: OBJECTS_PER_RUN, ...(startAfter === "" ? {} : { startAfter }) });
-  const old = page.objects.filter(({ uploaded }) => now.getTime() - uploaded.getTime() > ORPHAN_AGE_MS);
+  const after = await readCursor(db, prefix);
+  const { objects, next } = await listObjects(env.BUCKET, { prefix, after, limit: OBJECTS_PER_RUN });
+  const old = objects.filter(({ uploadedAt }) => now.getTime() - uploadedAt.getTime() > ORPHAN_AGE_MS);
   let removed = 0;
   for (let from = 0; from < old.length; from += MAX_IDS_PER_QUERY) {
     const keys = old.slice(from, from + MAX_IDS_PER_QUERY).map(({ key }) => key);
     const orphans = await findOrphans(keys, db, env.BUCKET);
-    if (orphans.length > 0) await env.BUCKET.delete([...orphans]);
+    await deleteObjects(env.BUCKET, orphans);
     removed += orphans.length;
   }
-  await writeCursor(db, prefix, page.truncated ? (page.objects.at(-1)?.key ?? startAfter) : "");
+  await writeCursor(db, prefix, next);
   return removed;
 }
 
@@ -111,7 +108,7 @@ async function findUnknownFiles(keys: readonly string[], db: D1Database, bucket:
   const unknown = await Promise.all(
     keys
       .filter((key) => !known.has(fileOfKey(key)))
-      .map(async (key) => ({ key, batchId: batchOfResult(await bucket.head(key)) })),
+      .map(async (key) => ({ key, batchId: await findBatchOfResult(bucket, key) })),
   );
   const batchIds = unknown.map(({ batchId }) => batchId).filter((id) => id !== null);
   const live = await findLiveBatches(db, [...new Set(batchIds)]);

@@ -5,7 +5,8 @@
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import type { EchoUpstream } from "../config.ts";
-import { readAnswer } from "../domain/answer.ts";
+import { readAnswer } from "../protocol/answer.ts";
+import { parseObject } from "../protocol/json.ts";
 import { MAX_ANSWER_BYTES } from "../domain/limits.ts";
 import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { readRetryAfter } from "../domain/retry-after.ts";
@@ -91,15 +92,4 @@ function digest(text: string): string {
 
 async function wait(delayMs: number): Promise<void> {
   if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
-}
-
-function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : null;
-  } catch {
-    return null;
-  }
 }

@@ -3,7 +3,7 @@
  * Network errors become fixed texts: what the runtime says may name inner hosts.
  */
 import type { HttpUpstream } from "../config.ts";
-import { readAnswer } from "../domain/answer.ts";
+import { readAnswer } from "../protocol/answer.ts";
 import { canBeSent } from "../domain/bearer-key.ts";
 import { MAX_ANSWER_BYTES } from "../domain/limits.ts";
 import { noAnswer, type Outcome } from "../domain/outcome.ts";

@@ -1,19 +1,19 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
-import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
 describe("an alarm that fires twice", () => {
-  async function fireTwice(batch: StillBatch): Promise<void> {
+  async function fireTwice(batch: HeldBatch): Promise<void> {
     await batch.alarm();
     await runInDurableObject(batch.stub, (_, state) => state.storage.setAlarm(Date.now()));
     await batch.alarm();
   }
 
   test("at every step changes nothing the second time", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await fireTwice(batch);
     expect(batch.tokens).toHaveLength(1);
     await batch.settle(await batch.take(), { failed: [2] });
@@ -27,7 +27,7 @@ describe("an alarm that fires twice", () => {
   });
 
   test("after the end leaves deleted result files deleted", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     await batch.settle(await batch.take());
     vi.spyOn(env.BUCKET, "list").mockRejectedValueOnce(new Error("R2 is down"));
     await batch.alarm();
@@ -41,13 +41,13 @@ describe("an alarm that fires twice", () => {
   });
 
   test("at the same time runs once", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await Promise.all([runDurableObjectAlarm(batch.stub), runDurableObjectAlarm(batch.stub)]);
     expect(batch.tokens).toHaveLength(1);
   });
 
   test("while the batch is being started waits for it", async () => {
-    const batch = await StillBatch.prepare();
+    const batch = await HeldBatch.prepare();
     const prepare = env.DB.prepare.bind(env.DB);
     const fired: Promise<boolean>[] = [];
     vi.spyOn(env.DB, "prepare").mockImplementation((sql) => {

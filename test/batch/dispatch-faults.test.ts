@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from "vitest";
 import { env } from "cloudflare:workers";
-import type { Dispatch } from "../../src/domain/dispatch.ts";
+import type { Dispatch } from "../../src/domain/conversation.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue, passSeconds, SOME_USAGE, StillBatch, type Work } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, SOME_USAGE, HeldBatch, type Work } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -12,7 +12,7 @@ const UNCLAIMED_SECONDS = 30;
 const FIVE_AT_ONCE = { LINES_PER_INVOCATION: "5" };
 
 /** Works off whatever is left, and checks that every line got one result. */
-async function finish(batch: StillBatch): Promise<void> {
+async function finish(batch: HeldBatch): Promise<void> {
   while ((await batch.status()) === "in_progress") {
     const known = batch.tokens.length;
     passSeconds(60);
@@ -25,7 +25,7 @@ async function finish(batch: StillBatch): Promise<void> {
   await batch.alarm();
 }
 
-async function outputIds(batch: StillBatch): Promise<readonly unknown[]> {
+async function outputIds(batch: HeldBatch): Promise<readonly unknown[]> {
   const row = await batch.row();
   const lines = [...(await batch.readLines(row?.outputFileId)), ...(await batch.readLines(row?.errorFileId))];
   return lines.map((line) => line["custom_id"]);
@@ -33,13 +33,13 @@ async function outputIds(batch: StillBatch): Promise<readonly unknown[]> {
 
 describe("a dispatch", () => {
   test("that is delivered twice at once is run once", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const claims = await Promise.all([batch.claim(), batch.claim()]);
     expect(claims.map(({ kind }) => kind).toSorted()).toEqual(["run", "unknown"]);
   });
 
   test("that is delivered again later is not run again", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const work = await batch.take();
     expect(await batch.claim()).toEqual(UNKNOWN);
     await batch.settle(work, { phase: "leaving" });
@@ -50,7 +50,7 @@ describe("a dispatch", () => {
   });
 
   test("that is lost is sent again under another token", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const lost = batch.lastToken;
     expect(await batch.alarmTime()).toBeLessThanOrEqual(Date.now() + UNCLAIMED_SECONDS * 1000);
     passSeconds(UNCLAIMED_SECONDS);
@@ -63,7 +63,7 @@ describe("a dispatch", () => {
   });
 
   test("that nobody claims is sent again less and less often", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const sentAfter: number[] = [];
     for (let seconds = 30; seconds <= 2400; seconds += 30) {
       const known = batch.tokens.length;
@@ -75,7 +75,7 @@ describe("a dispatch", () => {
   });
 
   test("whose consumer dies is given to another, lines that had settled excepted", async () => {
-    const batch = await StillBatch.launch({ lines: 3 });
+    const batch = await HeldBatch.launch({ lines: 3 });
     const dead = await batch.take();
     await batch.settle({ ...dead, slices: dead.slices.slice(0, 1) });
     passSeconds(LEASE_SECONDS - 1);
@@ -100,7 +100,7 @@ describe("a dispatch", () => {
   });
 
   test("keeps its lease by reporting, even with nothing to report", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const work = await batch.take();
     for (let beats = 0; beats < 10; beats += 1) {
       passSeconds(LEASE_SECONDS - 1);
@@ -112,7 +112,7 @@ describe("a dispatch", () => {
   });
 
   test("that leaves gives back what it does not mention, at once", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const { token } = await batch.take();
     await batch.report({ token, phase: "leaving" });
     expect(await batch.alarmTime()).toBe(Date.now());
@@ -121,7 +121,7 @@ describe("a dispatch", () => {
   });
 
   test("that is dead-lettered is replaced after a pause, and means nothing any more", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const dead = batch.lastToken;
     await batch.stub.deadLettered(dead);
     await batch.stub.deadLettered(dead);
@@ -134,7 +134,7 @@ describe("a dispatch", () => {
   });
 
   test("that is dead-lettered while it is worked for goes on", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const work = await batch.take();
     await batch.stub.deadLettered(work.token);
     await batch.settle(work);
@@ -142,7 +142,7 @@ describe("a dispatch", () => {
   });
 
   test.each(["completed", "cancelled", "never started"] as const)("for a batch that is %s is dropped", async (fate) => {
-    const batch = fate === "never started" ? await StillBatch.prepare() : await StillBatch.launch({ lines: 1 });
+    const batch = fate === "never started" ? await HeldBatch.prepare() : await HeldBatch.launch({ lines: 1 });
     const token = batch.lastToken;
     if (fate === "completed") await batch.settle(await batch.take());
     if (fate === "cancelled") await batch.stub.cancel();
@@ -154,7 +154,7 @@ describe("a dispatch", () => {
   });
 
   test("for a batch that is cancelling is told to stop, or unknown", async () => {
-    const batch = await StillBatch.launch({ lines: 300, settings: FIVE_AT_ONCE });
+    const batch = await HeldBatch.launch({ lines: 300, settings: FIVE_AT_ONCE });
     const [first = "", second = ""] = batch.tokens;
     const work = await batch.take(first);
     expect(second).not.toBe("");
@@ -164,7 +164,7 @@ describe("a dispatch", () => {
   });
 
   test("can be started again after its coordinator was asked about a batch it did not know", async () => {
-    const batch = await StillBatch.prepare({ lines: 1 });
+    const batch = await HeldBatch.prepare({ lines: 1 });
     expect(await batch.snapshot()).toBeNull();
     await batch.begin();
     expect(await batch.status()).toBe("validating");
@@ -177,7 +177,7 @@ describe("a dispatch", () => {
 
 describe("a dispatch that has had its time", () => {
   test("is relieved when another one has waited for a consumer", async () => {
-    const batch = await StillBatch.launch({ lines: 200, settings: { LINES_PER_INVOCATION: "5" } });
+    const batch = await HeldBatch.launch({ lines: 200, settings: { LINES_PER_INVOCATION: "5" } });
     expect(batch.tokens.length).toBeGreaterThan(1);
     const { token } = await batch.take();
     passSeconds(30);
@@ -188,7 +188,7 @@ describe("a dispatch that has had its time", () => {
 
   test("goes on when none waits", async () => {
     const upstreams = { echo: { kind: "echo", max_in_flight: 1 } };
-    const batch = await StillBatch.launch({ lines: 200, settings: { UPSTREAMS: JSON.stringify(upstreams) } });
+    const batch = await HeldBatch.launch({ lines: 200, settings: { UPSTREAMS: JSON.stringify(upstreams) } });
     expect(batch.tokens).toHaveLength(1);
     const { token } = await batch.take();
     for (let reports = 0; reports < 5; reports += 1) {
@@ -200,7 +200,7 @@ describe("a dispatch that has had its time", () => {
 
 describe("a report", () => {
   test("that is made twice with one chunk counts once", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const { token, slices } = await batch.take();
     const first = { token, slices: slices.slice(0, 1) };
     const chunk = { key: chunkKey(batch.id, "one"), lines: [] };
@@ -211,7 +211,7 @@ describe("a report", () => {
   });
 
   test("that is made twice with other chunks settles no line twice", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const { token, slices } = await batch.take();
     const first = { token, slices: slices.slice(0, 1) };
     await batch.settle(first, { usage: SOME_USAGE });
@@ -222,7 +222,7 @@ describe("a report", () => {
   });
 
   test("with a line of somebody else settles its own alone", async () => {
-    const batch = await StillBatch.launch({ lines: 200, settings: FIVE_AT_ONCE });
+    const batch = await HeldBatch.launch({ lines: 200, settings: FIVE_AT_ONCE });
     const [first = "", second = ""] = batch.tokens;
     const [mine, theirs] = [await batch.take(first), await batch.take(second)];
     const mixed: Work = { token: mine.token, slices: [...theirs.slices.slice(0, 1), ...mine.slices] };
@@ -235,7 +235,7 @@ describe("a report", () => {
   });
 
   test("gives lines back to be tried when they are due, and not before", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const { token } = await batch.take();
     const dueAt = new Date(Date.now() + 3_000);
     await batch.report({ token, givenBack: [{ line: 0, attempts: 4, dueAt }], phase: "leaving" });
@@ -248,7 +248,7 @@ describe("a report", () => {
   });
 
   test("that is repeated because its answer was lost leaves no line with a consumer that does not know of it", async () => {
-    const batch = await StillBatch.launch({ lines: 200, settings: FIVE_AT_ONCE });
+    const batch = await HeldBatch.launch({ lines: 200, settings: FIVE_AT_ONCE });
     const { token } = await batch.take(batch.tokens[0]);
     const lost = await batch.report({ token, wantedLines: 10 });
     const heard = await batch.report({ token, wantedLines: 10 });
@@ -260,7 +260,7 @@ describe("a report", () => {
 });
 
 test("a queue that takes no message is asked again, later and later", async () => {
-  const batch = await StillBatch.start({ lines: 1 });
+  const batch = await HeldBatch.start({ lines: 1 });
   const send = vi.spyOn(env.DISPATCHES, "sendBatch").mockRejectedValue(new Error("the queue is down"));
   const delays: number[] = [];
   for (let tries = 0; tries < 9; tries += 1) {
@@ -275,7 +275,7 @@ test("a queue that takes no message is asked again, later and later", async () =
 });
 
 test("a report that fails half-way leaves nothing to the alarm that is under way meanwhile", async () => {
-  const batch = await StillBatch.start({ lines: 200, settings: FIVE_AT_ONCE });
+  const batch = await HeldBatch.start({ lines: 200, settings: FIVE_AT_ONCE });
   vi.spyOn(env.DISPATCHES, "sendBatch").mockImplementationOnce(async (messages) => {
     const [first] = [...messages].map(({ body }) => body as Dispatch);
     const work = await batch.take(first?.token);

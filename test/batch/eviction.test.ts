@@ -3,22 +3,22 @@ import { evictDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import { saveBatch } from "../../src/stores/batches.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { holdClockAndQueue, passSeconds, SOME_USAGE, StillBatch, type Work } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, SOME_USAGE, HeldBatch, type Work } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
 const LEASE_SECONDS = 40;
 
 interface Scene {
-  readonly batch: StillBatch;
+  readonly batch: HeldBatch;
   /** What a consumer has at that time; null: nobody is at work. */
   readonly work: Work | null;
 }
 
 /** Each brings a batch of three lines to a point at which its object vanishes from memory. */
 const POINTS: readonly (readonly [string, () => Promise<Scene>])[] = [
-  ["validating", async () => ({ batch: await StillBatch.start(), work: null })],
-  ["in_progress, nothing claimed", async () => ({ batch: await StillBatch.launch(), work: null })],
+  ["validating", async () => ({ batch: await HeldBatch.start(), work: null })],
+  ["in_progress, nothing claimed", async () => ({ batch: await HeldBatch.launch(), work: null })],
   ["in_progress, all claimed", () => claimed(0)],
   ["in_progress, some settled", () => claimed(2)],
   ["finalizing", () => claimed(3)],
@@ -28,7 +28,7 @@ const POINTS: readonly (readonly [string, () => Promise<Scene>])[] = [
 ];
 
 async function claimed(settled: number): Promise<Scene> {
-  const batch = await StillBatch.launch();
+  const batch = await HeldBatch.launch();
   const { token, slices } = await batch.take();
   if (settled > 0) await batch.settle({ token, slices: slices.slice(0, settled) }, { usage: SOME_USAGE });
   return { batch, work: { token, slices: slices.slice(settled) } };
@@ -48,7 +48,7 @@ async function unpublished(): Promise<Scene> {
 }
 
 /** Goes on as the platform would: by its alarm, and a consumer for each dispatch. */
-async function goOn(batch: StillBatch): Promise<void> {
+async function goOn(batch: HeldBatch): Promise<void> {
   const answered = new Set<string>();
   for (let passes = 0; passes < 100; passes += 1) {
     const alarmTime = await batch.alarmTime();
@@ -105,8 +105,8 @@ describe.each(POINTS)("evicted while %s", (point, prepare) => {
 });
 
 describe("after an eviction", () => {
-  async function evictedAtWork(): Promise<[StillBatch, Work]> {
-    const batch = await StillBatch.launch();
+  async function evictedAtWork(): Promise<[HeldBatch, Work]> {
+    const batch = await HeldBatch.launch();
     const work = await batch.take();
     passSeconds(LEASE_SECONDS - 1);
     await evictDurableObject(batch.stub);
@@ -139,7 +139,7 @@ describe("after an eviction", () => {
   });
 
   test("a chunk that was counted is still counted once", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     const { token, slices } = await batch.take();
     const first = { token, slices: slices.slice(0, 1) };
     const chunk = { key: `batches/${batch.id}/one`, lines: [] };
@@ -150,7 +150,7 @@ describe("after an eviction", () => {
   });
 
   test("lines that wait for their next try still wait, with their tries counted", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
+    const batch = await HeldBatch.launch({ lines: 1 });
     const { token } = await batch.take();
     const dueAt = new Date(Date.now() + 60_000);
     await batch.report({ token, givenBack: [{ line: 0, attempts: 5, dueAt }], phase: "leaving" });
@@ -163,7 +163,7 @@ describe("after an eviction", () => {
   });
 
   test("a dead letter does not put off what is due sooner", async () => {
-    const batch = await StillBatch.launch({ windowSeconds: 20 });
+    const batch = await HeldBatch.launch({ windowSeconds: 20 });
     const alarmTime = (await batch.alarmTime()) ?? 0;
     await evictDurableObject(batch.stub);
     await batch.stub.deadLettered("some other token");
@@ -172,7 +172,7 @@ describe("after an eviction", () => {
 });
 
 test("an object stays in memory while leases run, however many batches share its upstream", async () => {
-  const batch = await StillBatch.launch({ upstream: `crowded-${crypto.randomUUID()}` });
+  const batch = await HeldBatch.launch({ upstream: `crowded-${crypto.randomUUID()}` });
   await batch.take();
   const db = await openDatabase(env.DB);
   const row = await batch.row();

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { holdClockAndQueue, interrupt, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, interrupt, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
 const WINDOW_SECONDS = 20;
 
-function launch(): Promise<StillBatch> {
-  return StillBatch.launch({ windowSeconds: WINDOW_SECONDS });
+function launch(): Promise<HeldBatch> {
+  return HeldBatch.launch({ windowSeconds: WINDOW_SECONDS });
 }
 
 describe("expiry against the last report", () => {

@@ -1,23 +1,23 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
-import { holdClockAndQueue, interrupt, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, interrupt, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
 const WINDOW_SECONDS = 20;
 
-function launch(): Promise<StillBatch> {
-  return StillBatch.launch({ windowSeconds: WINDOW_SECONDS });
+function launch(): Promise<HeldBatch> {
+  return HeldBatch.launch({ windowSeconds: WINDOW_SECONDS });
 }
 
 test("the object wakes by itself when the window ends", async () => {
   const batch = await launch();
   await batch.take();
-  for (let wakes = 0; wakes < 10 && Date.now() < batch.order.expiresAt.getTime(); wakes += 1) {
+  for (let wakes = 0; wakes < 10 && Date.now() < batch.record.expiresAt.getTime(); wakes += 1) {
     vi.setSystemTime((await batch.alarmTime()) ?? 0);
     await batch.alarm();
   }
-  expect(new Date()).toEqual(batch.order.expiresAt);
+  expect(new Date()).toEqual(batch.record.expiresAt);
   expect(await batch.report({ token: batch.lastToken, wantedLines: 1 })).toEqual({ kind: "stop" });
 });
 
@@ -31,7 +31,7 @@ describe("once the window is over, before anything has noticed", () => {
   });
 
   test("a consumer at work is handed no more", async () => {
-    const batch = await StillBatch.launch({ lines: 400, windowSeconds: WINDOW_SECONDS });
+    const batch = await HeldBatch.launch({ lines: 400, windowSeconds: WINDOW_SECONDS });
     const { token } = await batch.take();
     passSeconds(WINDOW_SECONDS);
     expect(await batch.report({ token, wantedLines: 10 })).toEqual({ kind: "stop" });
@@ -69,7 +69,7 @@ describe("expiry against other ends", () => {
   });
 
   test("while the input is read: it expires with every line", async () => {
-    const batch = await StillBatch.start({ windowSeconds: WINDOW_SECONDS });
+    const batch = await HeldBatch.start({ windowSeconds: WINDOW_SECONDS });
     interrupt("get", () => {
       passSeconds(WINDOW_SECONDS);
       return Promise.resolve();
@@ -81,7 +81,7 @@ describe("expiry against other ends", () => {
   });
 
   test("of a batch whose input cannot be read: it expires, and tries no more", async () => {
-    const batch = await StillBatch.start({ windowSeconds: 600 });
+    const batch = await HeldBatch.start({ windowSeconds: 600 });
     const get = vi.spyOn(env.BUCKET, "get").mockRejectedValue(new Error("R2 is down"));
     for (let wakes = 0; wakes < 100 && (await batch.alarmTime()) !== null; wakes += 1) {
       vi.setSystemTime(Math.max((await batch.alarmTime()) ?? 0, Date.now()));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { holdClockAndQueue, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -9,7 +9,7 @@ function line(customId: string, model = "m"): string {
 }
 
 async function judge(lines: readonly string[]) {
-  const batch = await StillBatch.launch({ input: lines.join("\n") });
+  const batch = await HeldBatch.launch({ input: lines.join("\n") });
   return { batch, record: (await batch.snapshot()) ?? (await batch.row()) };
 }
 

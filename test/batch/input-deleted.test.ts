@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
+import { holdClockAndQueue, interrupt, passSeconds, HeldBatch } from "../support/held-batch.ts";
 import { hideInput, isInputThere, removeInput } from "./input-file.ts";
-import { holdClockAndQueue, interrupt, passSeconds, StillBatch } from "./still-batch.ts";
 
 holdClockAndQueue();
 
 describe("an input that is deleted", () => {
   test("before its batch is created makes it fail, with the reason", async () => {
-    const batch = await StillBatch.prepare();
+    const batch = await HeldBatch.prepare();
     await hideInput(batch);
     passSeconds(1);
     const late = batch.with({ createdAt: new Date() });
@@ -20,7 +20,7 @@ describe("an input that is deleted", () => {
   });
 
   test("after its batch is created, before it is read, is still run", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     passSeconds(1);
     await hideInput(batch);
     await batch.alarm();
@@ -32,21 +32,21 @@ describe("an input that is deleted", () => {
   });
 
   test("while it is validated is still run", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     interrupt("get", () => hideInput(batch));
     await batch.alarm();
     expect(await batch.status()).toBe("in_progress");
   });
 
   test("with its bytes, before it is read, makes its batch fail, with the reason", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await removeInput(batch);
     await batch.alarm();
     expect(await batch.row()).toMatchObject({ status: "failed", errors: [{ code: "invalid_request" }] });
   });
 
   test("at the very end is removed, whoever comes first", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     await batch.settle(await batch.take());
     interrupt("list", () => hideInput(batch));
     await batch.alarm();
@@ -55,7 +55,7 @@ describe("an input that is deleted", () => {
   });
 
   test("and is refused by validation is removed as well", async () => {
-    const batch = await StillBatch.start({ input: "no JSON\n" });
+    const batch = await HeldBatch.start({ input: "no JSON\n" });
     await hideInput(batch);
     await batch.alarm();
     expect((await batch.row())?.status).toBe("failed");

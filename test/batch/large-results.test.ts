@@ -1,9 +1,9 @@
 import { env } from "cloudflare:workers";
 import { expect, test, vi } from "vitest";
 import { type Results, writeResultFiles } from "../../src/batch/finalize.ts";
-import type { StoredChunk } from "../../src/batch/ledger-rows.ts";
+import type { StoredChunk } from "../../src/domain/chunk.ts";
 import { chunkKey, fileKey, FILES_PREFIX } from "../../src/stores/object-keys.ts";
-import { NOON, StillBatch } from "./still-batch.ts";
+import { NOON, HeldBatch } from "../support/held-batch.ts";
 
 const MIB = 1024 * 1024;
 /** The least that R2 takes. */
@@ -12,7 +12,7 @@ const LINES = 12;
 
 /** Results of a little over a mebibyte each, whose order in the chunks is not that of the input. */
 async function storeResults(): Promise<{ readonly results: Results; readonly text: string }> {
-  const { order: batch } = await StillBatch.prepare();
+  const { record: batch } = await HeldBatch.prepare();
   const texts = Array.from({ length: LINES }, (_, line) => `${line}:`.padEnd(MIB + line, "abcdefghij").concat("\n"));
   const chunks: StoredChunk[] = [];
   for (const remainder of [1, 0, 2]) {

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import type { BatchRecord } from "../../src/domain/batch.ts";
 import { findCurrentBatch } from "../../src/http/find-batch.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -24,9 +24,9 @@ const TIMES = ["inProgressAt", "finalizingAt", "completedAt", "failedAt", "cance
 class Watcher {
   readonly retrieved: BatchRecord[] = [];
   readonly listed: BatchRecord[] = [];
-  readonly #batch: StillBatch;
+  readonly #batch: HeldBatch;
 
-  constructor(batch: StillBatch) {
+  constructor(batch: HeldBatch) {
     this.#batch = batch;
     for (const call of ["get", "put", "list", "delete"] as const) {
       const make = env.BUCKET[call].bind(env.BUCKET) as (...args: unknown[]) => Promise<unknown>;
@@ -42,7 +42,7 @@ class Watcher {
 
   async look(): Promise<void> {
     const db = await openDatabase(env.DB);
-    const { tenant, id } = this.#batch.order;
+    const { tenant, id } = this.#batch.record;
     const row = await this.#batch.row();
     if (row !== null) this.listed.push(row);
     this.retrieved.push(await findCurrentBatch({ env, db, tenant, id }));
@@ -73,7 +73,7 @@ function finalFiles({ status, outputFileId, errorFileId }: BatchRecord): boolean
 describe("what clients see never goes backwards, and no file is named before it can be downloaded", () => {
   test.each(["completed", "cancelled", "expired", "failed"] as const)("until it is %s", async (end) => {
     const input = end === "failed" ? { input: "no JSON\n" } : { lines: 4, windowSeconds: 20 };
-    const batch = await StillBatch.start(input);
+    const batch = await HeldBatch.start(input);
     const watcher = new Watcher(batch);
     await watcher.look();
     await batch.alarm();
@@ -86,7 +86,7 @@ describe("what clients see never goes backwards, and no file is named before it 
         await batch.alarm();
       }
       if (end === "cancelled") await batch.stub.cancel();
-      if (end === "expired") vi.setSystemTime(batch.order.expiresAt);
+      if (end === "expired") vi.setSystemTime(batch.record.expiresAt);
       await batch.report({ token, phase: "leaving" });
     }
     for (let passes = 0; passes < 5; passes += 1) await batch.alarm();
@@ -98,7 +98,7 @@ describe("what clients see never goes backwards, and no file is named before it 
   });
 
   test("a count never runs ahead of what is stored", async () => {
-    const batch = await StillBatch.launch({ lines: 3 });
+    const batch = await HeldBatch.launch({ lines: 3 });
     const { token, slices } = await batch.take();
     for (const slice of slices) {
       await batch.settle({ token, slices: [slice] });

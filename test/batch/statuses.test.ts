@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { addUsage } from "../../src/domain/usage.ts";
 import { hideFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue, inputLine, NOON, passSeconds, SOME_USAGE, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, inputLine, NOON, passSeconds, SOME_USAGE, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -17,18 +17,18 @@ function at(seconds: number): Date {
 
 describe("completed", () => {
   test("with its counts, usage, model and files in input order; then nothing else is left", async () => {
-    const batch = await StillBatch.start({ lines: 3 });
-    expect(await batch.snapshot()).toEqual(batch.order);
-    expect(await batch.row()).toEqual(batch.order);
+    const batch = await HeldBatch.start({ lines: 3 });
+    expect(await batch.snapshot()).toEqual(batch.record);
+    expect(await batch.row()).toEqual(batch.record);
 
     passSeconds(1);
     await batch.alarm();
     const running = {
-      ...batch.order,
+      ...batch.record,
       status: "in_progress",
       model: "some-model",
       counts: { total: 3, completed: 0, failed: 0 },
-      times: { ...batch.order.times, inProgressAt: at(1) },
+      times: { ...batch.record.times, inProgressAt: at(1) },
     };
     expect(await batch.snapshot()).toEqual(running);
     expect(await batch.row()).toEqual(running);
@@ -62,7 +62,7 @@ describe("completed", () => {
       times: { ...finalizing.times, completedAt: at(3) },
     });
     expect(await batch.file(row?.outputFileId)).toMatchObject({
-      tenant: batch.order.tenant,
+      tenant: batch.record.tenant,
       purpose: "batch_output",
       filename: `${batch.id}_output.jsonl`,
       createdAt: at(2),
@@ -74,11 +74,11 @@ describe("completed", () => {
 
     expect(await batch.snapshot()).toBeNull();
     expect([await batch.chunkKeys(), await batch.tables(), await batch.alarmTime()]).toEqual([[], [], null]);
-    expect(await env.BUCKET.head(fileKey(batch.order.inputFileId))).not.toBeNull();
+    expect(await env.BUCKET.head(fileKey(batch.record.inputFileId))).not.toBeNull();
   });
 
   test("says how large each file is", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     await batch.settle(await batch.take(), { failed: [1] });
     await batch.alarm();
     const row = await batch.row();
@@ -92,7 +92,7 @@ describe("completed", () => {
     ["no line succeeded", [0, 1], ["errorFileId"]],
     ["no line failed", [], ["outputFileId"]],
   ] as const)("has but one file when %s", async (_, failed, files) => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     await batch.settle(await batch.take(), { failed });
     await batch.alarm();
     const row = await batch.row();
@@ -101,7 +101,7 @@ describe("completed", () => {
   });
 
   test("sums the usage of its chunks", async () => {
-    const batch = await StillBatch.launch({ lines: 2 });
+    const batch = await HeldBatch.launch({ lines: 2 });
     const { token, slices } = await batch.take();
     for (const slice of slices) await batch.settle({ token, slices: [slice] }, { usage: SOME_USAGE });
     await batch.alarm();
@@ -109,7 +109,7 @@ describe("completed", () => {
   });
 
   test("keeps its files as long as was ordered, counted from their creation", async () => {
-    const prepared = await StillBatch.prepare({ lines: 1 });
+    const prepared = await HeldBatch.prepare({ lines: 1 });
     const batch = prepared.with({ outputExpiresAfterSeconds: 3600 });
     await batch.begin();
     await batch.alarm();
@@ -121,11 +121,11 @@ describe("completed", () => {
 
   test("has no model when its lines name several", async () => {
     const input = `${inputLine(0)}\n${inputLine(1).replace("some-model", "another-model")}\n`;
-    expect(await (await StillBatch.launch({ input })).snapshot()).toMatchObject({ status: "in_progress", model: null });
+    expect(await (await HeldBatch.launch({ input })).snapshot()).toMatchObject({ status: "in_progress", model: null });
   });
 
   test("wipes the provider's key before anybody is told", async () => {
-    const batch = await StillBatch.launch({ lines: 1, sealedKey: "sealed" });
+    const batch = await HeldBatch.launch({ lines: 1, sealedKey: "sealed" });
     expect(await batch.query("SELECT sealed_key FROM batch")).toEqual([{ sealed_key: "sealed" }]);
     const work = await batch.claim();
     expect(work).toMatchObject({ kind: "run", batch: { batchId: batch.id, sealedKey: "sealed" } });
@@ -143,17 +143,17 @@ describe("completed", () => {
 describe("failed", () => {
   test("with every bad line, when the input is not acceptable; nothing is ever sent", async () => {
     const input = `{"custom_id":\n${inputLine(1)}\n${inputLine(1)}\n`;
-    const batch = await StillBatch.start({ input, sealedKey: "sealed" });
+    const batch = await HeldBatch.start({ input, sealedKey: "sealed" });
     passSeconds(1);
     await batch.alarm();
     expect(await batch.row()).toEqual({
-      ...batch.order,
+      ...batch.record,
       status: "failed",
       errors: [
         { code: "invalid_json_line", message: "This line is not parseable as valid JSON.", param: null, line: 1 },
         expect.objectContaining({ code: "duplicate_custom_id", line: 3 }),
       ],
-      times: { ...batch.order.times, failedAt: at(1) },
+      times: { ...batch.record.times, failedAt: at(1) },
     });
     expect([batch.tokens, await batch.tables()]).toEqual([[], []]);
   });
@@ -162,18 +162,18 @@ describe("failed", () => {
     const [first, second] = ["d800", "d801"].map((half) =>
       inputLine(0).replace("line-0", `${"x".repeat(60)}\\u${half}`),
     );
-    const batch = await StillBatch.launch({ input: `${first}\n${second}\n` });
+    const batch = await HeldBatch.launch({ input: `${first}\n${second}\n` });
     expect(await batch.snapshot()).toMatchObject({ status: "in_progress", counts: { total: 2 } });
   });
 
   test.each([["there is no such file", "file-unknown"]])("when %s", async (_, inputFileId) => {
-    const batch = (await StillBatch.prepare()).with({ inputFileId });
+    const batch = (await HeldBatch.prepare()).with({ inputFileId });
     await batch.begin();
     await batch.alarm();
     expect((await batch.row())?.errors).toEqual([
       {
         code: "invalid_request",
-        message: `Cannot find file ${inputFileId}, or organization ${batch.order.tenant} does not have access to it.`,
+        message: `Cannot find file ${inputFileId}, or organization ${batch.record.tenant} does not have access to it.`,
         param: "file_id",
         line: null,
       },
@@ -181,18 +181,18 @@ describe("failed", () => {
   });
 
   test("when the file is another tenant's", async () => {
-    const other = await StillBatch.prepare();
-    const batch = (await StillBatch.prepare()).with({ inputFileId: other.order.inputFileId });
+    const other = await HeldBatch.prepare();
+    const batch = (await HeldBatch.prepare()).with({ inputFileId: other.record.inputFileId });
     await batch.begin();
     await batch.alarm();
     expect(await batch.row()).toMatchObject({ status: "failed", errors: [{ code: "invalid_request" }] });
   });
 
   test("when the bytes of the input vanish while it runs; every line is accounted for", async () => {
-    const batch = await StillBatch.launch({ lines: 3 });
+    const batch = await HeldBatch.launch({ lines: 3 });
     const work = await batch.take();
     await batch.settle({ ...work, slices: work.slices.slice(0, 1) });
-    await env.BUCKET.delete(fileKey(batch.order.inputFileId));
+    await env.BUCKET.delete(fileKey(batch.record.inputFileId));
     await batch.report({ token: work.token, inputMissing: true, phase: "leaving" });
     await batch.alarm();
     const row = await batch.row();
@@ -211,21 +211,21 @@ describe.each([
   ["cancelled", "batch_cancelled", "This request was not executed because the batch was cancelled."],
   ["expired", "batch_expired", "This request could not be executed before the completion window expired."],
 ] as const)("%s", (status, code, message) => {
-  async function end(batch: StillBatch): Promise<void> {
+  async function end(batch: HeldBatch): Promise<void> {
     if (status === "cancelled") await batch.stub.cancel();
-    else vi.setSystemTime(batch.order.expiresAt);
+    else vi.setSystemTime(batch.record.expiresAt);
     await batch.alarm();
   }
 
   test("while validating: there is nothing to show", async () => {
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await end(batch);
     expect(await batch.row()).toMatchObject({ status, outputFileId: null, errorFileId: null, counts: { total: 0 } });
     expect([batch.tokens, await batch.tables()]).toEqual([[], []]);
   });
 
   test("before any line ran: every line gets its error", async () => {
-    const batch = await StillBatch.launch({ lines: 120 });
+    const batch = await HeldBatch.launch({ lines: 120 });
     await end(batch);
     const row = await batch.row();
     expect((await batch.file(row?.errorFileId))?.createdAt).toEqual(new Date());
@@ -241,7 +241,7 @@ describe.each([
   });
 
   test("with lines in flight: they may still finish, and what was done is kept", async () => {
-    const batch = await StillBatch.launch({ lines: 4, windowSeconds: 20 });
+    const batch = await HeldBatch.launch({ lines: 4, windowSeconds: 20 });
     const { token, slices } = await batch.take();
     await batch.settle({ token, slices: slices.slice(1, 2) }, { usage: SOME_USAGE });
     await end(batch);
@@ -260,7 +260,7 @@ describe.each([
   });
 
   test("waits ten minutes for what is in flight and never comes back", async () => {
-    const batch = await StillBatch.launch({ lines: 2, windowSeconds: 20 });
+    const batch = await HeldBatch.launch({ lines: 2, windowSeconds: 20 });
     const { token, slices } = await batch.take();
     await end(batch);
     for (let beats = 0; beats < 59; beats += 1) {
@@ -276,8 +276,8 @@ describe.each([
   });
 
   test("a deleted input is kept to the end, and removed then", async () => {
-    const batch = await StillBatch.launch({ lines: 1 });
-    const { inputFileId: id, tenant } = batch.order;
+    const batch = await HeldBatch.launch({ lines: 1 });
+    const { inputFileId: id, tenant } = batch.record;
     await hideFile(env.DB, { id, tenant, now: new Date() });
     await end(batch);
     const row = await batch.row();

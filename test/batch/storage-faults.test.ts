@@ -3,29 +3,29 @@ import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import { hideFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
 const DOWN = new Error("the storage is down");
 
 /** Ready to be finalized: one line succeeded, one failed. */
-async function settleAll(): Promise<StillBatch> {
-  const batch = await StillBatch.launch({ lines: 2 });
+async function settleAll(): Promise<HeldBatch> {
+  const batch = await HeldBatch.launch({ lines: 2 });
   await batch.settle(await batch.take(), { failed: [1], phase: "leaving" });
   return batch;
 }
 
 /** As one that waits for a cancelled batch's last report. */
-async function cancelled(): Promise<StillBatch> {
-  const batch = await StillBatch.launch({ lines: 3 });
+async function cancelled(): Promise<HeldBatch> {
+  const batch = await HeldBatch.launch({ lines: 3 });
   const { token, slices } = await batch.take();
   await batch.settle({ token, slices: slices.slice(0, 1) }, { phase: "leaving" });
   await batch.stub.cancel();
   return batch;
 }
 
-async function resultKeys(batch: StillBatch): Promise<readonly string[]> {
+async function resultKeys(batch: HeldBatch): Promise<readonly string[]> {
   const row = await batch.row();
   return [row?.outputFileId, row?.errorFileId].map((id) => fileKey(id ?? "none"));
 }
@@ -147,7 +147,7 @@ test("one that was asleep for two days has its tries before it is given up", asy
 });
 
 test("error lines of lines that never ran say so again when R2 has lost them", async () => {
-  const batch = await StillBatch.launch({ lines: 3 });
+  const batch = await HeldBatch.launch({ lines: 3 });
   await batch.stub.cancel();
   const write = env.BUCKET.put.bind(env.BUCKET) as (...call: unknown[]) => Promise<R2Object>;
   const put = vi.spyOn(env.BUCKET, "put");
@@ -164,7 +164,7 @@ test("error lines of lines that never ran say so again when R2 has lost them", a
 });
 
 test("no D1 for a while does not keep lines from running", async () => {
-  const batch = await StillBatch.launch({ lines: 2 });
+  const batch = await HeldBatch.launch({ lines: 2 });
   const { token } = await batch.take();
   await batch.report({ token, phase: "leaving" });
   passSeconds(10);
@@ -178,7 +178,7 @@ test("no D1 for a while does not keep lines from running", async () => {
 });
 
 test("an input that cannot be read for a while is validated later", async () => {
-  const batch = await StillBatch.start({ lines: 2 });
+  const batch = await HeldBatch.start({ lines: 2 });
   failTimes(vi.spyOn(env.BUCKET, "get"), 3);
   for (let passes = 0; passes < 4; passes += 1) {
     expect(await batch.status()).toBe("validating");
@@ -189,9 +189,9 @@ test("an input that cannot be read for a while is validated later", async () => 
 });
 
 test("a batch that cannot be listed is refused, and nothing of it is left", async () => {
-  const batch = await StillBatch.prepare();
+  const batch = await HeldBatch.prepare();
   const prepare = vi.spyOn(env.DB, "prepare").mockImplementation(throwDown);
-  expect(await batch.stub.start({ batch: batch.order, sealedKey: "sealed" })).toEqual({
+  expect(await batch.stub.start({ batch: batch.record, sealedKey: "sealed" })).toEqual({
     ok: false,
     reason: "unavailable",
   });
@@ -201,7 +201,7 @@ test("a batch that cannot be listed is refused, and nothing of it is left", asyn
 
 test("a deleted input is removed although its removal failed at first", async () => {
   const batch = await settleAll();
-  const { inputFileId: id, tenant } = batch.order;
+  const { inputFileId: id, tenant } = batch.record;
   await hideFile(env.DB, { id, tenant, now: new Date() });
   failTimes(vi.spyOn(env.BUCKET, "delete"), 2);
   for (let passes = 0; passes < 4; passes += 1) {
@@ -227,7 +227,7 @@ test("error lines that the object has no room for at first are counted later", a
 test.each(["completed", "cancelled"] as const)(
   "results that R2 lost before a batch was %s cost no more",
   async (end) => {
-    const batch = await StillBatch.launch({ lines: 4 });
+    const batch = await HeldBatch.launch({ lines: 4 });
     const { token, slices } = await batch.take();
     await batch.settle({ token, slices: slices.slice(0, 2) });
     const [lost = ""] = await batch.chunkKeys();

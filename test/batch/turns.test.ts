@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { evictDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
-import { holdClockAndQueue, passSeconds, StillBatch } from "./still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -10,8 +10,8 @@ async function launchTwo() {
   const upstream = `narrow-${crypto.randomUUID()}`;
   const upstreams = { [upstream]: { kind: "echo", max_in_flight: 1 } };
   const settings = { UPSTREAMS: JSON.stringify(upstreams), DEFAULT_UPSTREAM: upstream };
-  async function launch(id: string): Promise<StillBatch> {
-    const prepared = (await StillBatch.prepare({ upstream })).with({ id });
+  async function launch(id: string): Promise<HeldBatch> {
+    const prepared = (await HeldBatch.prepare({ upstream })).with({ id });
     await prepared.setSettings(settings);
     await prepared.begin();
     await prepared.alarm();
@@ -21,7 +21,7 @@ async function launchTwo() {
   return { launchOlder: () => launch(`batch_a-${time}`), launchYounger: () => launch(`batch_b-${time}`) };
 }
 
-async function finish(batch: StillBatch): Promise<void> {
+async function finish(batch: HeldBatch): Promise<void> {
   await batch.settle(await batch.take());
   await batch.alarm();
   expect(await batch.row()).toMatchObject({ status: "completed" });

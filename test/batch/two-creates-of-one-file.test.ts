@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
+import { holdClockAndQueue, HeldBatch } from "../support/held-batch.ts";
 import { hideInput, isInputThere } from "./input-file.ts";
-import { holdClockAndQueue, StillBatch } from "./still-batch.ts";
 
 holdClockAndQueue();
 
 describe("two batches of one file", () => {
-  async function launchTwo(): Promise<readonly [StillBatch, StillBatch]> {
-    const first = await StillBatch.launch();
-    return [first, await StillBatch.launch({ beside: first })];
+  async function launchTwo(): Promise<readonly [HeldBatch, HeldBatch]> {
+    const first = await HeldBatch.launch();
+    return [first, await HeldBatch.launch({ beside: first })];
   }
 
   test("are two batches: each has its own results", async () => {
@@ -23,8 +23,8 @@ describe("two batches of one file", () => {
   });
 
   test("created at once both run", async () => {
-    const first = await StillBatch.prepare();
-    const second = await StillBatch.prepare({ beside: first });
+    const first = await HeldBatch.prepare();
+    const second = await HeldBatch.prepare({ beside: first });
     await Promise.all([first.begin(), second.begin()]);
     await Promise.all([first.alarm(), second.alarm()]);
     expect([await first.status(), await second.status()]).toEqual(["in_progress", "in_progress"]);
@@ -52,9 +52,9 @@ describe("two batches of one file", () => {
   });
 
   test("of two tenants: a stranger's failed batch removes nothing", async () => {
-    const owner = await StillBatch.launch();
+    const owner = await HeldBatch.launch();
     await hideInput(owner);
-    const stranger = (await StillBatch.prepare()).with({ inputFileId: owner.order.inputFileId });
+    const stranger = (await HeldBatch.prepare()).with({ inputFileId: owner.record.inputFileId });
     await stranger.begin();
     await stranger.alarm();
     expect((await stranger.row())?.status).toBe("failed");

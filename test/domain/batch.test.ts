@@ -1,37 +1,11 @@
 import { describe, expect, test } from "vitest";
-import {
-  BATCH_STATUSES,
-  type BatchRecord,
-  type BatchStatus,
-  canMove,
-  isFinal,
-  move,
-  NO_TIMES,
-} from "../../src/domain/batch.ts";
+import { BATCH_STATUSES, type BatchStatus, canMove, isFinal, move, NO_TIMES } from "../../src/domain/batch.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const then = new Date("2026-10-01T12:00:00Z");
 const now = new Date("2026-10-01T13:00:00Z");
 
-const batch: BatchRecord = {
-  id: "batch_1",
-  tenant: "t",
-  status: "validating",
-  endpoint: "/v1/chat/completions",
-  inputFileId: "file-1",
-  completionWindow: "24h",
-  upstream: "echo",
-  model: null,
-  metadata: null,
-  errors: null,
-  usage: null,
-  outputFileId: null,
-  errorFileId: null,
-  outputExpiresAfterSeconds: null,
-  counts: { total: 0, completed: 0, failed: 0 },
-  createdAt: then,
-  expiresAt: now,
-  times: NO_TIMES,
-};
+const batch = aBatch({ id: "batch_1", createdAt: then, expiresAt: now });
 
 const MOVES: readonly (readonly [BatchStatus, Exclude<BatchStatus, "validating">])[] = [
   ["validating", "in_progress"],

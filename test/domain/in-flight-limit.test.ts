@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { adjustLimit, type InFlightLimit, allowedNow, startLimit } from "../../src/domain/in-flight-limit.ts";
+import { Random } from "../support/random.ts";
 
 const now = new Date("2026-10-01T12:00:00Z");
 
@@ -10,7 +11,7 @@ function after(seconds: number): Date {
 
 interface Round {
   readonly shareLines: number;
-  /** Which of so many lines the upstream pushed back. */
+  /** How many of `lines` the upstream pushed back. */
   readonly pressured: (lines: number) => number;
   readonly at?: Date;
 }
@@ -39,20 +40,9 @@ function runRounds(limit: InFlightLimit, count: number, round: Round): InFlightL
 const none = () => 0;
 const all = (lines: number) => lines;
 
-/** Uniform in [0, 1), the same for the same seed (mulberry32): fast-check's own numbers prefer the extremes. */
-function makeDice(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Pushes each line back with this chance. */
-function pushBack(chance: number, dice: () => number): (lines: number) => number {
-  return (lines) => Array.from({ length: lines }, dice).filter((roll) => roll < chance).length;
+/** Pushes each line back with this chance. A `Random`, because fast-check's own numbers prefer the extremes. */
+function pushBack(chance: number, random: Random): (lines: number) => number {
+  return (lines) => Array.from({ length: lines }, () => random.chance(chance)).filter(Boolean).length;
 }
 
 describe("startLimit", () => {
@@ -138,7 +128,7 @@ describe("shrinking", () => {
   test("3 % of pressure keeps at least 80 % of the shareLines", () => {
     fc.assert(
       fc.property(fc.integer({ min: 4, max: 1000 }), fc.integer(), (shareLines, seed) => {
-        const round = { shareLines, pressured: pushBack(0.03, makeDice(seed)) };
+        const round = { shareLines, pressured: pushBack(0.03, new Random(seed)) };
         let limit = runRounds(startLimit(shareLines), 60, round);
         let slots = 0;
         for (let index = 0; index < ROUNDS; index += 1) {
@@ -207,14 +197,18 @@ describe("pausing", () => {
 interface Upstream {
   readonly capacity: number;
   readonly shareLines: number;
-  readonly dice: () => number;
+  readonly random: Random;
 }
 
 /** The upstream takes `capacity` lines a round and pushes back the rest, whoever they belong to. */
-function share(limits: readonly InFlightLimit[], { capacity, shareLines, dice }: Upstream, at: Date): InFlightLimit[] {
+function share(
+  limits: readonly InFlightLimit[],
+  { capacity, shareLines, random }: Upstream,
+  at: Date,
+): InFlightLimit[] {
   let inFlight = 0;
   for (const limit of limits) inFlight += allowedNow(limit, at);
-  const pressured = pushBack(Math.max(0, 1 - capacity / inFlight), dice);
+  const pressured = pushBack(Math.max(0, 1 - capacity / inFlight), random);
   return limits.map((limit) => runRound(limit, { shareLines, pressured, at }));
 }
 
@@ -226,7 +220,7 @@ test("two limits on a limited upstream converge to within a factor of two, where
       fc.tuple(chance, chance),
       fc.integer(),
       (shareLines, chances, seed) => {
-        const upstream = { shareLines, capacity: shareLines * (0.2 + chances[0]), dice: makeDice(seed) };
+        const upstream = { shareLines, capacity: shareLines * (0.2 + chances[0]), random: new Random(seed) };
         const steady = { phase: "steady", pausedUntil: null, pauseSeconds: 0 } as const;
         let limits: readonly InFlightLimit[] = [
           { ...steady, size: shareLines },

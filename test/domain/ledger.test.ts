@@ -1,6 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { ChunkLine, GivenBackLine, Slice } from "../../src/domain/dispatch.ts";
+import type { ChunkLine } from "../../src/domain/chunk.ts";
+import type { GivenBackLine } from "../../src/domain/conversation.ts";
+import type { Slice } from "../../src/domain/slices.ts";
 import { MAX_HANDED_BYTES } from "../../src/domain/limits.ts";
 import { Ledger, type SliceState } from "../../src/domain/ledger.ts";
 

@@ -1,5 +1,5 @@
 /** Whole batches against a real `wrangler dev`: each line's fate, early ends, refused input, bytes. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DELICATE_NUMBERS } from "./fake-upstream.ts";
 import {
   chatLine,
@@ -25,7 +25,7 @@ describe("a batch", () => {
 
   afterAll(() => nightshift.stop());
 
-  it("of 2,000 lines settles each as its upstream says, whatever went wrong on the way", async () => {
+  test("of 2,000 lines settles each as its upstream says, whatever went wrong on the way", async () => {
     const { client, upstream } = nightshift;
     const fates = Array.from({ length: 2000 }, (_, index) => ({ line: `big-${index}`, ...fateOf(index) }));
     const created = await createBatch(
@@ -58,7 +58,7 @@ describe("a batch", () => {
     expect(upstream.mostInFlight()).toBeLessThanOrEqual(MAX_IN_FLIGHT);
   });
 
-  it("that is cancelled lets what is in flight finish and starts nothing more", async () => {
+  test("that is cancelled lets what is in flight finish and starts nothing more", async () => {
     const { client, upstream } = nightshift;
     const lines = Array.from({ length: 300 }, (_, index) => `cancel-${index}`);
     const created = await createBatch(
@@ -87,7 +87,7 @@ describe("a batch", () => {
     expect(batch.request_counts).toEqual({ total: 300, completed: executed.size, failed: 0 });
   });
 
-  it("whose window runs out keeps what was finished and says which lines were not executed", async () => {
+  test("whose window runs out keeps what was finished and says which lines were not executed", async () => {
     const own = await startNightshift({ COMPLETION_WINDOWS: `24h,${SHORT_WINDOW_SECONDS}s` });
     try {
       const lines = Array.from({ length: 200 }, (_, index) => `late-${index}`);
@@ -118,7 +118,7 @@ describe("a batch", () => {
     }
   });
 
-  it("with a broken file fails with every bad line named, and sends nothing", async () => {
+  test("with a broken file fails with every bad line named, and sends nothing", async () => {
     const { client, upstream } = nightshift;
     const good = JSON.parse(chatLine({ line: "broken-1" })) as Record<string, unknown>;
     const body = good["body"] as Record<string, unknown>;
@@ -157,7 +157,7 @@ describe("a batch", () => {
     expect(upstream.countCalls("broken-").size).toBe(0);
   });
 
-  it("keeps the bytes of bodies in both directions", async () => {
+  test("keeps the bytes of bodies in both directions", async () => {
     const { client, upstream } = nightshift;
     const body =
       '{"model":"m", "messages":[{"role":"user","content":"\\u00e9\\ud83e\\udd89"}], "seed": 9223372036854775807,"temperature":1.0,"script":{"line":"bytes-1"}}';

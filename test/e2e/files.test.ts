@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import OpenAI, { toFile } from "openai";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   chatLine,
   CONFIGURED_UPSTREAM_KEY,
@@ -13,6 +13,7 @@ import {
   startNightshift,
   waitForBatch,
 } from "./nightshift.ts";
+import { UNKNOWN_KEY } from "./fake-upstream.ts";
 
 const EXAMPLE = path.resolve(import.meta.dirname, "../../examples/requests.jsonl");
 
@@ -25,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => nightshift.stop());
 
 describe("files", () => {
-  it("go up from a stream, are listed, read back byte for byte, and deleted", async () => {
+  test("go up from a stream, are listed, read back byte for byte, and deleted", async () => {
     const { client } = nightshift;
     const bytes = await readFile(EXAMPLE);
     const created = await client.files.create({ file: createReadStream(EXAMPLE), purpose: "batch" });
@@ -53,7 +54,7 @@ describe("files", () => {
     await expect(client.files.content(created.id)).rejects.toBeInstanceOf(OpenAI.NotFoundError);
   });
 
-  it("are refused when they are no JSON Lines, and leave nothing behind", async () => {
+  test("are refused when they are no JSON Lines, and leave nothing behind", async () => {
     const { client } = nightshift;
     const idsBefore = await collectIds(client.files.list());
 
@@ -63,7 +64,7 @@ describe("files", () => {
     await expect(collectIds(client.files.list())).resolves.toEqual(idsBefore);
   });
 
-  it("and batches are walked through page by page, newest first", async () => {
+  test("and batches are walked through page by page, newest first", async () => {
     const { client } = nightshift;
     const batchIds: string[] = [];
     const fileIds: string[] = [];
@@ -85,7 +86,7 @@ describe("a provider's own key", () => {
   const PROVIDER_KEY = "sk-own-key-of-a-tenant-4f7c1e";
   const STRANGERS_KEY = "sk-own-key-of-a-stranger-90ab";
 
-  it("goes upstream, owns what was made with it, and is never printed", async () => {
+  test("goes upstream, owns what was made with it, and is never printed", async () => {
     const { upstream } = nightshift;
     const tenant = clientWith(PROVIDER_KEY);
     const created = await createBatch(tenant, [chatLine({ line: "own-key-1" }), chatLine({ line: "own-key-2" })]);
@@ -108,7 +109,18 @@ describe("a provider's own key", () => {
     }
   });
 
-  it("is nobody's without the header that names its upstream", async () => {
+  test("stores nothing when its provider does not know it", async () => {
+    const guest = clientWith(UNKNOWN_KEY);
+
+    const upload = createBatch(guest, [chatLine({ line: "unknown-key" })]);
+
+    await expect(upload).rejects.toMatchObject({ status: 401, code: "invalid_api_key" });
+    await expect(collectIds(guest.files.list())).resolves.toEqual([]);
+    expect(nightshift.log()).toContain("guest_not_admitted");
+    expect(nightshift.log()).not.toContain(UNKNOWN_KEY);
+  });
+
+  test("is nobody's without the header that names its upstream", async () => {
     const client = new OpenAI({ baseURL: `${nightshift.origin}/v1`, apiKey: PROVIDER_KEY });
 
     await expect(client.files.list()).rejects.toMatchObject({ status: 401, code: "invalid_api_key" });

@@ -1,7 +1,8 @@
 /**
  * `kill -9` of the whole local runtime while it validates, runs, finalizes and cancels, then a plain start on the
- * same storage. `KILLS=20 npx vitest run test/e2e/kill.test.ts` kills more often, each time at another moment;
- * `--reporter=verbose` shows in which statuses, how long it took to heal, and how many lines were sent twice.
+ * same storage. `KILLS=20 npx vitest run test/e2e/kill.test.ts` kills more often, each time at another moment (once
+ * unless told; twice in `npm run test:long`); `--reporter=verbose` shows in which statuses, how long it took to heal,
+ * and how many lines were sent twice.
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -10,12 +11,18 @@ import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import OpenAI from "openai";
-import { describe, expect, test } from "vitest";
+import { describe, expect, inject, test } from "vitest";
 import { type LocalStack, startLocalStack } from "../../scripts/local-stack.ts";
 import { type FakeUpstream, startFakeUpstream } from "./fake-upstream.ts";
 import { chatLine, createBatch, readResults, waitForBatch, waitUntil } from "./nightshift.ts";
 
-const KILLS = Number(process.env["KILLS"] ?? 2);
+declare module "vitest" {
+  interface ProvidedContext {
+    /** How many times, as vitest.config.ts reads it from the environment. */
+    readonly kills: number;
+  }
+}
+
 const HEALED_WITHIN_MS = 120_000;
 const TEST_TIMEOUT_MS = 240_000;
 /** Validating the large file, or writing the results of the quick batch, takes about as long. */
@@ -30,7 +37,7 @@ interface Victim {
 }
 
 describe("batches that are validating, in progress, finalizing and cancelling", () => {
-  test.for(Array.from({ length: KILLS }, (_, index) => index + 1))(
+  test.for(Array.from({ length: inject("kills") }, (_, index) => index + 1))(
     "end by themselves after kill -9 and a plain start, number %i",
     { timeout: TEST_TIMEOUT_MS },
     async (kill, { annotate }) => {
@@ -179,7 +186,7 @@ function readDeadObjects(storage: string, victims: readonly Victim[]): DeadObjec
   return { settled, statuses };
 }
 
-/** Three numbers a line: src/batch/ledger-rows.ts. */
+/** Three numbers a line: src/batch/storage-rows.ts. */
 function settledIn(blob: Uint8Array): readonly number[] {
   const numbers = new Uint32Array(blob.slice().buffer);
   return [...numbers].filter((_, at) => at % 3 === 0 && (numbers[at + 2] ?? 9) < SETTLED_RESULTS);

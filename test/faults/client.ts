@@ -1,8 +1,8 @@
-/** A client of a simulated night: uploads, creates, polls, and perhaps cancels or deletes, as an SDK would. */
+/** The client of a fault run: uploads, creates, polls, and perhaps cancels or deletes, as an SDK would. */
 import { createExecutionContext } from "cloudflare:test";
 import type { BatchStatus } from "../../src/domain/batch.ts";
 import { app } from "../../src/http/app.ts";
-import type { Night } from "./night.ts";
+import type { FaultRun } from "./fault-run.ts";
 
 export interface BatchReply {
   readonly id: string;
@@ -25,81 +25,79 @@ const LAST_POLL_MS = 60_000;
 const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "expired", "cancelled"]);
 
 export class Client {
-  readonly #night: Night;
+  readonly #run: FaultRun;
   /** As last seen; null when it was never created. */
   batch: BatchReply | null = null;
   isCancelAccepted = false;
   inputFileId: string | null = null;
   readonly #upstream: string;
 
-  constructor(night: Night, upstream = "mock") {
-    this.#night = night;
+  constructor(run: FaultRun, upstream = "mock") {
+    this.#run = run;
     this.#upstream = upstream;
   }
 
   /** Gives up where an SDK would. */
-  async live(): Promise<void> {
-    const uploaded = await this.#ask("POST", "/v1/files", () => inputForm(this.#night.scenario.lines));
+  async run(): Promise<void> {
+    const uploaded = await this.#ask("POST", "/v1/files", () => inputForm(this.#run.scenario.lines));
     if (uploaded.status !== 200) return;
     this.inputFileId = (uploaded.body as { id: string }).id;
     const order = {
       input_file_id: this.inputFileId,
       endpoint: "/v1/chat/completions",
-      completion_window: this.#night.scenario.window,
+      completion_window: this.#run.scenario.window,
     };
     const created = await this.#ask("POST", "/v1/batches", () => JSON.stringify(order));
     if (created.status !== 200) return;
     this.#see(created.body as BatchReply);
-    const { cancelAfterMs, deleteInputAfterMs } = this.#night.scenario;
+    const { cancelAfterMs, deleteInputAfterMs } = this.#run.scenario;
     await Promise.all([this.#poll(), this.#cancelAfter(cancelAfterMs), this.#deleteInputAfter(deleteInputAfterMs)]);
   }
 
   /** The batch's bytes in a file, or null. */
   async #poll(): Promise<void> {
     for (let waitMs = FIRST_POLL_MS; this.batch !== null && !FINAL.has(this.batch.status); waitMs *= 1.3) {
-      await this.#night.wait(Math.min(waitMs, LAST_POLL_MS));
+      await this.#run.wait(Math.min(waitMs, LAST_POLL_MS));
       const { status, body } = await this.#ask("GET", `/v1/batches/${this.batch.id}`);
       if (status === 200) this.#see(body as BatchReply);
-      else if (status < 500) this.#night.violations.push(`a poll was answered ${status}`);
+      else if (status < 500) this.#run.rules.broken(`a poll was answered ${status}`);
     }
   }
 
   async #cancelAfter(delayMs: number | null): Promise<void> {
     if (delayMs === null || this.batch === null) return;
-    await this.#night.wait(delayMs);
+    await this.#run.wait(delayMs);
     const { status, body } = await this.#ask("POST", `/v1/batches/${this.batch.id}/cancel`);
     if (status === 200) {
       this.isCancelAccepted = true;
       this.#see(body as BatchReply);
-    } else if (status !== 409 && status < 500) this.#night.violations.push(`cancel was answered ${status}`);
+    } else if (status !== 409 && status < 500) this.#run.rules.broken(`cancel was answered ${status}`);
   }
 
   async #deleteInputAfter(delayMs: number | null): Promise<void> {
     if (delayMs === null) return;
-    await this.#night.wait(delayMs);
+    await this.#run.wait(delayMs);
     const { status } = await this.#ask("DELETE", `/v1/files/${this.inputFileId}`);
     // 404: a try whose answer was lost had its effect.
-    if (status !== 200 && status !== 404 && status < 500) this.#night.violations.push(`delete was answered ${status}`);
+    if (status !== 200 && status !== 404 && status < 500) this.#run.rules.broken(`delete was answered ${status}`);
   }
 
   #see(batch: BatchReply): void {
     const last = this.batch?.request_counts;
     const { completed, failed } = batch.request_counts;
     if (last !== undefined && (completed < last.completed || failed < last.failed)) {
-      this.#night.violations.push(
-        `counts went from ${JSON.stringify(last)} to ${JSON.stringify(batch.request_counts)}`,
-      );
+      this.#run.rules.broken(`counts went from ${JSON.stringify(last)} to ${JSON.stringify(batch.request_counts)}`);
     }
-    this.#night.noteStatus("the client", batch.id, batch.status);
+    this.#run.rules.noteStatus("the client", batch.id, batch.status);
     this.batch = batch;
   }
 
   /** Asks again after a 5xx, later and later. */
   async #ask(method: string, path: string, makeBody: () => BodyInit | null = () => null): Promise<Reply> {
     for (let tries = 1; ; tries += 1) {
-      const reply = await this.#night.busy(`${method} ${path}`, () => this.#askOnce(method, path, makeBody()));
+      const reply = await this.#run.busy(`${method} ${path}`, () => this.#askOnce(method, path, makeBody()));
       if (reply.status < 500 || tries === MAX_TRIES) return reply;
-      await this.#night.wait(500 * 2 ** tries);
+      await this.#run.wait(500 * 2 ** tries);
     }
   }
 
@@ -113,7 +111,7 @@ export class Client {
         ...(typeof body === "string" ? { "content-type": "application/json" } : {}),
       },
     });
-    const response = await app.fetch(request, this.#night.httpEnv, createExecutionContext());
+    const response = await app.fetch(request, this.#run.httpEnv, createExecutionContext());
     return { status: response.status, body: await response.json() };
   }
 }

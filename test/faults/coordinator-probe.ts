@@ -2,7 +2,8 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import type { BatchRecord } from "../../src/domain/batch.ts";
-import { type ChunkRow, fromChunkRow, type StoredChunk } from "../../src/batch/ledger-rows.ts";
+import { type ChunkRow, fromChunkRow } from "../../src/batch/storage-rows.ts";
+import type { StoredChunk } from "../../src/domain/chunk.ts";
 
 export interface Probe {
   /** Null: nothing is stored. */

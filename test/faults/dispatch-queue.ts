@@ -1,9 +1,9 @@
 /**
- * The queue of a simulated night: at least once, in any order, with retries and dead letters as wrangler.toml
- * sets them. While mishaps last it also loses messages, doubles them, and is late.
+ * The queue of a fault run: at least once, in any order, with retries and dead letters as wrangler.toml sets them.
+ * While its faults last it also loses messages, doubles them, is late, and sends them to the dead letters.
  */
-import type { Dispatch } from "../../src/domain/dispatch.ts";
-import type { Random } from "./random.ts";
+import type { Dispatch } from "../../src/domain/conversation.ts";
+import type { Random } from "../support/random.ts";
 
 /** As in wrangler.toml. */
 const MAX_RETRIES = 5;
@@ -17,7 +17,7 @@ export interface Delivery {
   readonly attempts: number;
 }
 
-export interface Mishaps {
+export interface QueueFaults {
   readonly until: number;
   readonly loss: number;
   readonly double: number;
@@ -27,27 +27,27 @@ export interface Mishaps {
 
 export class DispatchQueue {
   readonly #random: Random;
-  readonly #mishaps: Mishaps;
+  readonly #faults: QueueFaults;
   readonly #deliverAt: (at: number, delivery: Delivery) => void;
   #sent = 0;
-  #mishapCount = 0;
+  #faultCount = 0;
 
-  constructor(random: Random, mishaps: Mishaps, deliverAt: (at: number, delivery: Delivery) => void) {
+  constructor(random: Random, queueFaults: QueueFaults, deliverAt: (at: number, delivery: Delivery) => void) {
     this.#random = random;
-    this.#mishaps = mishaps;
+    this.#faults = queueFaults;
     this.#deliverAt = deliverAt;
   }
 
-  get mishapCount(): number {
-    return this.#mishapCount;
+  get faultCount(): number {
+    return this.#faultCount;
   }
 
   send(body: Dispatch): void {
     this.#sent += 1;
     const delivery: Delivery = { queue: "nightshift-dispatches", id: this.#sent, body, attempts: 1 };
-    if (this.#happens(this.#mishaps.loss)) return;
-    if (this.#happens(this.#mishaps.double)) this.#deliver(delivery);
-    if (this.#happens(this.#mishaps.deadLetter)) this.#deliver({ ...delivery, queue: "nightshift-dead-letters" });
+    if (this.#happens(this.#faults.loss)) return;
+    if (this.#happens(this.#faults.double)) this.#deliver(delivery);
+    if (this.#happens(this.#faults.deadLetter)) this.#deliver({ ...delivery, queue: "nightshift-dead-letters" });
     else this.#deliver(delivery);
   }
 
@@ -61,13 +61,13 @@ export class DispatchQueue {
   }
 
   #deliver(delivery: Delivery): void {
-    const lateness = this.#happens(this.#mishaps.late) ? this.#random.between(1, MAX_LATENESS_MS) : 0;
+    const lateness = this.#happens(this.#faults.late) ? this.#random.between(1, MAX_LATENESS_MS) : 0;
     this.#deliverAt(Date.now() + this.#random.between(1, 200) + lateness, delivery);
   }
 
   #happens(probability: number): boolean {
-    const happens = Date.now() < this.#mishaps.until && this.#random.chance(probability);
-    if (happens) this.#mishapCount += 1;
+    const happens = Date.now() < this.#faults.until && this.#random.chance(probability);
+    if (happens) this.#faultCount += 1;
     return happens;
   }
 }

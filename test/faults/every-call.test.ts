@@ -4,9 +4,9 @@
  */
 import { beforeAll, describe, expect, test } from "vitest";
 import { Client } from "./client.ts";
+import { FaultRun } from "./fault-run.ts";
 import type { Fault } from "./injector.ts";
-import { checkMorning, clearStores } from "./night-checks.ts";
-import { Night } from "./night.ts";
+import { checkOutcome, clearStores } from "./run-checks.ts";
 import { type FaultRule, quietScenario } from "./scenario.ts";
 
 const MINUTE_MS = 60_000;
@@ -14,36 +14,36 @@ const MINUTE_MS = 60_000;
 const LONG_MS = 15 * MINUTE_MS;
 const HEALED_WITHIN_MS = 20 * MINUTE_MS;
 const TEST_TIMEOUT_MS = 5 * MINUTE_MS;
-/** Of a whole night in which nothing goes on but tries: about one every two seconds. */
+/** Of a whole run in which nothing goes on but tries: about one every two seconds. */
 const MAX_CALLS = 500;
 
-/** What a night without faults calls, as `side site`, in order. */
+/** What a run without faults calls, as `side site`, in order. */
 const calls: string[] = [];
 
 beforeAll(async () => {
-  const { night } = await playNight([], 0);
-  calls.push(...night.injector.calls.map(({ side, site }) => `${side} ${site}`));
+  const { run } = await playRun([], 0);
+  calls.push(...run.injector.calls.map(({ side, site }) => `${side} ${site}`));
 });
 
-async function playNight(faults: readonly FaultRule[], quietAfterMs: number) {
+async function playRun(faults: readonly FaultRule[], quietAfterMs: number) {
   const scenario = { ...quietScenario(), faults, quietAfterMs };
-  const night = new Night(scenario);
-  const client = new Client(night);
-  await night.play(
-    () => client.live(),
-    () => night.startedAt + quietAfterMs + HEALED_WITHIN_MS,
+  const run = new FaultRun(scenario);
+  const client = new Client(run);
+  await run.play(
+    () => client.run(),
+    () => run.startedAt + quietAfterMs + HEALED_WITHIN_MS,
   );
-  const broken = await checkMorning(night, client);
+  const broken = await checkOutcome(run, client);
   await clearStores();
-  return { night, broken };
+  return { run, broken };
 }
 
 /** @returns what broke, beside the rule that broke it. */
 async function playEach(rules: readonly FaultRule[], quietAfterMs: number) {
   const failures: string[] = [];
   for (const rule of rules) {
-    const { night, broken } = await playNight([rule], quietAfterMs);
-    const found = night.injector.calls.length > MAX_CALLS ? [...broken, "too many calls"] : broken;
+    const { run, broken } = await playRun([rule], quietAfterMs);
+    const found = run.injector.calls.length > MAX_CALLS ? [...broken, "too many calls"] : broken;
     if (found.length > 0) failures.push(`${JSON.stringify(rule)}: ${found.join("; ")}`);
   }
   return failures;
@@ -51,7 +51,7 @@ async function playEach(rules: readonly FaultRule[], quietAfterMs: number) {
 
 describe("a batch survives that", () => {
   test("nothing fails", async () => {
-    expect((await playNight([], 0)).broken).toEqual([]);
+    expect((await playRun([], 0)).broken).toEqual([]);
     expect(sites().length).toBeGreaterThan(15);
   });
 

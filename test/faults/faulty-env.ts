@@ -2,8 +2,7 @@
  * The Worker's environment with an injector in front of every binding that does I/O. Only what the Worker uses
  * is wrapped; anything else is not there, so that no call slips past the injector.
  */
-import type { Coordinator } from "../../src/domain/coordinator.ts";
-import type { Dispatch } from "../../src/domain/dispatch.ts";
+import type { Coordinator, Dispatch } from "../../src/domain/conversation.ts";
 import type { Injector, Side } from "./injector.ts";
 
 export interface FaultyEnvOptions {

@@ -21,8 +21,8 @@ export type Side = "coordinator" | "consumer" | "http" | "sweep";
 
 export type FaultPlan = (call: Call) => Fault | null;
 
-/** One run of a consumer. A dead one has no effect any more, and learns of none. */
-export class Life {
+/** From the start of a consumer to its death. A dead one has no effect any more, and learns of none. */
+export class ConsumerLifetime {
   #isOver = false;
 
   isOver(): boolean {
@@ -34,7 +34,7 @@ export class Life {
   }
 }
 
-export const lives = new AsyncLocalStorage<Life>();
+export const consumerLifetime = new AsyncLocalStorage<ConsumerLifetime>();
 
 export class Injector {
   readonly calls: Call[] = [];
@@ -69,14 +69,14 @@ export class Injector {
     return this.#faults;
   }
 
-  /** 0 when there was none. Calls that fail so many times in a row may do so for minutes: pauses grow to one. */
+  /** 0 when there was none. Calls that fail five times in a row may do so for minutes: the pauses grow to one. */
   get lastFaultAt(): number {
     return this.#lastFaultAt;
   }
 
   async call<Value>(side: Side, site: string, effect: () => Promise<Value>): Promise<Value> {
-    const life = lives.getStore();
-    if (life?.isOver() === true) return never();
+    const lifetime = consumerLifetime.getStore();
+    if (lifetime?.isOver() === true) return never();
     const number = (this.#numbers.get(`${side} ${site}`) ?? 0) + 1;
     this.#numbers.set(`${side} ${site}`, number);
     const call = { site, side, number, at: Date.now() };
@@ -91,11 +91,11 @@ export class Injector {
       this.#pending.delete(call);
     });
     if (fault === "crash") {
-      life?.end();
+      lifetime?.end();
       this.#onCrash(side);
       return never();
     }
-    if (life?.isOver() === true) return never();
+    if (lifetime?.isOver() === true) return never();
     if (fault !== null) throw new Error(`injected: ${side} ${site} ${number}`);
     if (!end.ok) throw end.error;
     return end.value;

@@ -1,7 +1,7 @@
-/** What happens in one simulated night. Everything follows from the seed: what fails, when, and what clients do. */
-import type { Mishaps } from "./dispatch-queue.ts";
+/** What happens in one fault run. Everything follows from the seed: what fails, when, and what clients do. */
+import { Random } from "../support/random.ts";
+import type { QueueFaults } from "./dispatch-queue.ts";
 import type { Call, Fault, FaultPlan } from "./injector.ts";
-import { Random } from "./random.ts";
 
 export interface Scenario {
   readonly seed: number;
@@ -15,7 +15,7 @@ export interface Scenario {
   /** Nothing fails any more. */
   readonly quietAfterMs: number;
   readonly faults: readonly FaultRule[];
-  readonly mishaps: Omit<Mishaps, "until">;
+  readonly queueFaults: Omit<QueueFaults, "until">;
   /** Of each second, that the object is evicted or a consumer dies in it. */
   readonly evictions: number;
   readonly consumerDeaths: number;
@@ -23,7 +23,7 @@ export interface Scenario {
   readonly answerOf: (line: number, call: number) => ScriptedAnswer;
 }
 
-/** Calls of some sites fail: so many in a row from some call on, or each with a probability for a time. */
+/** Calls of some sites fail: `count` of them in a row, or each with a probability for a time. */
 export interface FaultRule {
   /** Beginning of `side site`. */
   readonly where: string;
@@ -86,7 +86,7 @@ export function makeScenario(seed: number): Scenario {
     deleteInputAfterMs: random.chance(0.2) ? random.between(0, 60) * SECOND_MS : null,
     quietAfterMs: 150 * SECOND_MS,
     faults: Array.from({ length: random.between(2, 6) }, () => makeRule(random)),
-    mishaps: {
+    queueFaults: {
       loss: random.pick([0, 0, 0.1, 0.5]),
       double: random.pick([0, 0, 0.3]),
       late: random.pick([0, 0, 0.3]),
@@ -110,7 +110,7 @@ export function quietScenario(): Scenario {
     deleteInputAfterMs: 0,
     quietAfterMs: 0,
     faults: [],
-    mishaps: { loss: 0, double: 0, late: 0, deadLetter: 0 },
+    queueFaults: { loss: 0, double: 0, late: 0, deadLetter: 0 },
     evictions: 0,
     consumerDeaths: 0,
     answerOf: (line, call) => ({ status: line === 1 && call === 1 ? 500 : 200, delayMs: 300 }),

@@ -1,6 +1,6 @@
 /** Stands in for `fetch`: an upstream that answers each line as the scenario says, and remembers every call. */
 import { vi } from "vitest";
-import { lives } from "./injector.ts";
+import { consumerLifetime } from "./injector.ts";
 import type { ScriptedAnswer } from "./scenario.ts";
 
 interface ChatBody {
@@ -29,8 +29,8 @@ export class ScriptedUpstream {
   }
 
   async #answer(url: RequestInfo | URL, init: RequestInit | undefined): Promise<Response> {
-    const life = lives.getStore();
-    if (life?.isOver() === true) return new Promise(() => {});
+    const lifetime = consumerLifetime.getStore();
+    if (lifetime?.isOver() === true) return new Promise(() => {});
     const { line } = JSON.parse(init?.body as string) as ChatBody;
     // The upstream that is always well.
     if (new Request(url).url.startsWith("http://fine.test/")) return respond({ status: 200, delayMs: 0 }, line, 1);

@@ -1,8 +1,8 @@
-/** Whole batches against an upstream that is down, overloaded, slow, or no API at all, on a clock that is turned. */
+/** Whole batches against an upstream that is down, overloaded, slow, or no API at all, on a virtual clock. */
 import { afterEach, describe, expect, test } from "vitest";
 import { Client } from "./client.ts";
-import { checkMorning, clearStores } from "./night-checks.ts";
-import { Night } from "./night.ts";
+import { FaultRun } from "./fault-run.ts";
+import { checkOutcome, clearStores } from "./run-checks.ts";
 import { quietScenario, type ScriptedAnswer } from "./scenario.ts";
 
 const SECOND_MS = 1000;
@@ -15,31 +15,31 @@ const FINE: ScriptedAnswer = { status: 200, delayMs: 300 };
 
 afterEach(clearStores);
 
-/** Also told how long the night has lasted. */
+/** Also told how long the run has lasted. */
 type AnswerOf = (line: number, call: number, sinceMs: number) => ScriptedAnswer;
 
-async function playNight(lines: number, answerOf: AnswerOf) {
-  const night = makeNight(lines, answerOf);
-  const client = new Client(night);
-  await night.play(
-    () => client.live(),
-    () => night.startedAt + LIMIT_MS,
+async function playRun(lines: number, answerOf: AnswerOf) {
+  const run = makeRun(lines, answerOf);
+  const client = new Client(run);
+  await run.play(
+    () => client.run(),
+    () => run.startedAt + LIMIT_MS,
   );
-  expect(await checkMorning(night, client)).toEqual([]);
-  const lastedMs = (night.injector.calls.at(-1)?.at ?? 0) - night.startedAt;
-  return { night, counts: client.batch?.request_counts, lastedMs };
+  expect(await checkOutcome(run, client)).toEqual([]);
+  const lastedMs = (run.injector.calls.at(-1)?.at ?? 0) - run.startedAt;
+  return { run, counts: client.batch?.request_counts, lastedMs };
 }
 
-function makeNight(lines: number, answerOf: AnswerOf): Night {
-  const night: Night = new Night({
+function makeRun(lines: number, answerOf: AnswerOf): FaultRun {
+  const run: FaultRun = new FaultRun({
     ...quietScenario(),
     lines,
     window: "24h",
     linesPerInvocation: LINES_PER_INVOCATION,
     maxInFlight: MAX_IN_FLIGHT,
-    answerOf: (line, call) => answerOf(line, call, Date.now() - night.startedAt),
+    answerOf: (line, call) => answerOf(line, call, Date.now() - run.startedAt),
   });
-  return night;
+  return run;
 }
 
 describe("an upstream that", () => {
@@ -48,12 +48,10 @@ describe("an upstream that", () => {
     async () => {
       const downMs = 10 * MINUTE_MS;
       const down: ScriptedAnswer = { status: "cut", delayMs: 10 };
-      const { night, counts, lastedMs } = await playNight(60, (_line, _call, sinceMs) =>
-        sinceMs < downMs ? down : FINE,
-      );
+      const { run, counts, lastedMs } = await playRun(60, (_line, _call, sinceMs) => (sinceMs < downMs ? down : FINE));
       expect(counts).toEqual({ total: 60, completed: 60, failed: 0 });
       expect(lastedMs).toBeLessThan(downMs + 15 * MINUTE_MS);
-      expect(night.upstream.inFlight.filter(({ at }) => at < night.startedAt + downMs).length).toBeLessThan(8 * 60);
+      expect(run.upstream.inFlight.filter(({ at }) => at < run.startedAt + downMs).length).toBeLessThan(8 * 60);
     },
     TEST_TIMEOUT_MS,
   );
@@ -61,28 +59,28 @@ describe("an upstream that", () => {
   test(
     "is down holds up no batch on another",
     async () => {
-      const night = makeNight(30, (_line, _call, sinceMs) =>
+      const run = makeRun(30, (_line, _call, sinceMs) =>
         sinceMs < 5 * MINUTE_MS ? { status: "cut", delayMs: 10 } : FINE,
       );
-      const clients = [new Client(night), new Client(night, "fine")];
+      const clients = [new Client(run), new Client(run, "fine")];
       const endedAt: number[] = [];
-      await night.play(
+      await run.play(
         async () => {
           await Promise.all(
             clients.map(async (client, index) => {
-              await client.live();
-              endedAt[index] = Date.now() - night.startedAt;
+              await client.run();
+              endedAt[index] = Date.now() - run.startedAt;
             }),
           );
         },
-        () => night.startedAt + LIMIT_MS,
+        () => run.startedAt + LIMIT_MS,
       );
       expect(clients.map((client) => client.batch?.request_counts)).toEqual(
         clients.map(() => ({ total: 30, completed: 30, failed: 0 })),
       );
       expect(endedAt[0]).toBeGreaterThan(5 * MINUTE_MS);
       expect(endedAt[1]).toBeLessThan(30 * SECOND_MS);
-      expect(night.violations).toEqual([]);
+      expect(run.rules.violations).toEqual([]);
     },
     TEST_TIMEOUT_MS,
   );
@@ -92,11 +90,11 @@ describe("an upstream that", () => {
     async () => {
       const busyMs = 2 * MINUTE_MS;
       const busy: ScriptedAnswer = { status: 429, delayMs: 100 };
-      const { night, counts } = await playNight(300, (_line, _call, sinceMs) => (sinceMs < busyMs ? busy : FINE));
+      const { run, counts } = await playRun(300, (_line, _call, sinceMs) => (sinceMs < busyMs ? busy : FINE));
       expect(counts).toEqual({ total: 300, completed: 300, failed: 0 });
       const mostBetween = (fromMs: number, untilMs: number) => {
-        const from = night.startedAt + fromMs;
-        const seen = night.upstream.inFlight.filter(({ at }) => at >= from && at < night.startedAt + untilMs);
+        const from = run.startedAt + fromMs;
+        const seen = run.upstream.inFlight.filter(({ at }) => at >= from && at < run.startedAt + untilMs);
         return Math.max(0, ...seen.map(({ lines }) => lines));
       };
       expect(mostBetween(0, 5 * SECOND_MS)).toBeGreaterThan(MAX_IN_FLIGHT / 2);
@@ -115,7 +113,7 @@ describe("an upstream that", () => {
     "asks one line for the patience of %s holds up no other",
     async (_, retryAfter, leastMs, mostMs) => {
       const settledAt = new Map<number, number>();
-      const { counts, lastedMs } = await playNight(20, (line, call, sinceMs) => {
+      const { counts, lastedMs } = await playRun(20, (line, call, sinceMs) => {
         settledAt.set(line, sinceMs);
         return line === 3 && call === 1 ? { status: 429, delayMs: 50, retryAfter: retryAfter() } : FINE;
       });
@@ -136,10 +134,10 @@ describe("an upstream that", () => {
   ])(
     "%s to one line frees its slot, and fails that line alone",
     async (_, answer, calls) => {
-      const { night, counts } = await playNight(12, (line) => (line === 5 ? { ...FINE, ...answer } : FINE));
+      const { run, counts } = await playRun(12, (line) => (line === 5 ? { ...FINE, ...answer } : FINE));
       expect(counts).toEqual({ total: 12, completed: 11, failed: 1 });
-      expect(night.upstream.calls.get(5)).toBe(calls);
-      expect([...night.upstream.calls.values()].reduce((sum, count) => sum + count, 0)).toBe(11 + calls);
+      expect(run.upstream.calls.get(5)).toBe(calls);
+      expect([...run.upstream.calls.values()].reduce((sum, count) => sum + count, 0)).toBe(11 + calls);
     },
     TEST_TIMEOUT_MS,
   );

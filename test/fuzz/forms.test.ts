@@ -1,17 +1,18 @@
 import fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { BOUNDARY, type Part, writeForm } from "../http/service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { BOUNDARY, type Part, writeForm } from "../support/service.ts";
+import { sendChecked } from "./checked-replies.ts";
 import { fuzz, timeoutOf } from "./fuzz.ts";
-import { countTraces, deleteFile, NO_TRACES, send } from "./service.ts";
 import { anyText, type Mutation, mutate, mutation, nastyText } from "./texts.ts";
+import { countTraces, deleteFile, NO_TRACES } from "./traces.ts";
 
 const FORMS = { percent: 40 };
 
 holdClockAndQueue();
 
 beforeAll(async () => {
-  await send("/v1/files");
+  await sendChecked("/v1/files");
 });
 
 interface FormInput {
@@ -134,7 +135,7 @@ test(
   "an upload of anything is taken or refused, and leaves nothing when it is refused",
   () =>
     fuzz(FORMS, formInput, async (input) => {
-      const reply = await send("/v1/files", {
+      const reply = await sendChecked("/v1/files", {
         method: "POST",
         body: toBody(input),
         headers: { authorization: "Bearer sk-test", "content-type": input.contentType },
@@ -142,9 +143,9 @@ test(
       if (reply.status === 200) {
         expect(await countTraces()).toEqual({ files: 1, batches: 0, objects: 1 });
         const id = String(reply.json["id"]);
-        const listed = await send(`/v1/files/${id}`);
+        const listed = await sendChecked(`/v1/files/${id}`);
         expect(listed.json).toEqual(reply.json);
-        const download = await send(`/v1/files/${id}/content`);
+        const download = await sendChecked(`/v1/files/${id}/content`);
         if (reply.json["purpose"] === "batch") expectSafeName(download.headers.get("content-disposition"));
         await deleteFile(id);
       }

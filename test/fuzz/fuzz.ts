@@ -1,6 +1,7 @@
 /**
- * Runs a property over many inputs: `FUZZ_INPUTS` of them over all properties together (3,000 unless told), from
- * the seed `FUZZ_SEED` (1 unless told). A failure prints its seed, its path and the smallest input that fails.
+ * Runs a property over many inputs: `FUZZ_INPUTS` of them over all properties together (1,000 unless told; 3,000 in
+ * `npm run test:long`), from the seed `FUZZ_SEED` (1 unless told). A failure prints its seed, its path and the
+ * smallest input that fails.
  */
 import fc from "fast-check";
 import { inject } from "vitest";

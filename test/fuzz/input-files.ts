@@ -1,6 +1,6 @@
 /** Input files of anything: lines that are good, odd, hostile or huge, put together and encoded in any way. */
 import fc from "fast-check";
-import { encode, join } from "../http/service.ts";
+import { encode, join } from "../support/service.ts";
 import { anyJson, DEEP_JSON, type Mutation, mutate, mutation, nastyText, oddNumber } from "./texts.ts";
 
 export interface InputFile {

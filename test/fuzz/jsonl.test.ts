@@ -2,11 +2,12 @@ import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { beforeAll, describe, expect, test } from "vitest";
 import { fileKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { BOUNDARY, writeForm } from "../http/service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { BOUNDARY, writeForm } from "../support/service.ts";
+import { type Reply, sendChecked } from "./checked-replies.ts";
 import { fuzz, timeoutOf } from "./fuzz.ts";
 import { hugeInputFile, type InputFile, inputFile, writeFile } from "./input-files.ts";
-import { countTraces, deleteFile, NO_TRACES, type Reply, send } from "./service.ts";
+import { countTraces, deleteFile, NO_TRACES } from "./traces.ts";
 
 const LINES = { percent: 3.7 };
 const HUGE_LINES = { percent: 0.3 };
@@ -15,7 +16,7 @@ const KEY = { authorization: "Bearer sk-test" };
 holdClockAndQueue();
 
 beforeAll(async () => {
-  await send("/v1/files");
+  await sendChecked("/v1/files");
 });
 
 function upload(content: Uint8Array): Promise<Reply> {
@@ -24,12 +25,12 @@ function upload(content: Uint8Array): Promise<Reply> {
     { name: "file", filename: "input.jsonl", content },
   ]);
   const contentType = `multipart/form-data; boundary=${BOUNDARY}`;
-  return send("/v1/files", { method: "POST", body, headers: { ...KEY, "content-type": contentType } });
+  return sendChecked("/v1/files", { method: "POST", body, headers: { ...KEY, "content-type": contentType } });
 }
 
 async function create(inputFileId: string): Promise<string> {
   const order = { input_file_id: inputFileId, endpoint: "/v1/embeddings", completion_window: "24h" };
-  const created = await send("/v1/batches", { method: "POST", body: JSON.stringify(order), headers: KEY });
+  const created = await sendChecked("/v1/batches", { method: "POST", body: JSON.stringify(order), headers: KEY });
   expect(created.status).toBe(200);
   return String(created.json["id"]);
 }
@@ -42,16 +43,16 @@ interface Judged {
 
 async function judge(batchId: string): Promise<Judged> {
   expect(await runDurableObjectAlarm(env.COORDINATORS.getByName(batchId))).toBe(true);
-  const { json } = await send(`/v1/batches/${batchId}`);
+  const { json } = await sendChecked(`/v1/batches/${batchId}`);
   const errors = (json["errors"] as { data: readonly unknown[] } | null)?.data ?? [];
   return { status: String(json["status"]), total: (json["request_counts"] as { total: number }).total, errors };
 }
 
 /** Cancels what was accepted, so that every line gets its error. @returns their ids in order. */
 async function cancel(batchId: string): Promise<readonly unknown[]> {
-  await send(`/v1/batches/${batchId}/cancel`, { method: "POST" });
+  await sendChecked(`/v1/batches/${batchId}/cancel`, { method: "POST" });
   await runDurableObjectAlarm(env.COORDINATORS.getByName(batchId));
-  const { json } = await send(`/v1/batches/${batchId}`);
+  const { json } = await sendChecked(`/v1/batches/${batchId}`);
   expect(json["status"]).toBe("cancelled");
   const object = await env.BUCKET.get(fileKey(String(json["error_file_id"])));
   const ids = parseLines(object === null ? "" : await object.text()).map((it) => it["custom_id"]);

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { writeForm, BOUNDARY } from "../http/service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { writeForm, BOUNDARY } from "../support/service.ts";
+import { sendChecked } from "./checked-replies.ts";
 import { fuzz, timeoutOf } from "./fuzz.ts";
-import { countTraces, endBatch, NO_TRACES, send } from "./service.ts";
 import { anyJson, anyText, DEEP_JSON, loneSurrogates, type Mutation, mutate, mutation, oddNumber } from "./texts.ts";
+import { countTraces, endBatch, NO_TRACES } from "./traces.ts";
 
 const QUERIES = { percent: 14 };
 const IDS = { percent: 14 };
@@ -14,7 +15,7 @@ const BODIES = { percent: 14 };
 holdClockAndQueue();
 
 beforeAll(async () => {
-  await send("/v1/files");
+  await sendChecked("/v1/files");
 });
 
 describe("a query of anything", () => {
@@ -34,7 +35,7 @@ describe("a query of anything", () => {
     "is answered",
     () =>
       fuzz(QUERIES, query, async ({ path, pairs }) => {
-        const { status } = await send(`${path}?${pairs.join("&")}`);
+        const { status } = await sendChecked(`${path}?${pairs.join("&")}`);
         expect(status).toBeOneOf([200, 400, 404]);
       }),
     timeoutOf(QUERIES),
@@ -70,7 +71,7 @@ describe("an id of anything", () => {
     "is answered, finds nothing and changes nothing",
     () =>
       fuzz(IDS, request, async ({ path, end, method }) => {
-        await send(path + end, { method });
+        await sendChecked(path + end, { method });
         expect(await countTraces()).toEqual(NO_TRACES);
       }),
     timeoutOf(IDS),
@@ -147,7 +148,7 @@ describe("headers of anything", () => {
       ]);
       const contentType = `multipart/form-data; boundary=${BOUNDARY}`;
       const key = { authorization: "Bearer sk-test" };
-      const stored = await send("/v1/files", {
+      const stored = await sendChecked("/v1/files", {
         method: "POST",
         body: form,
         headers: { ...key, "content-type": contentType },
@@ -155,14 +156,14 @@ describe("headers of anything", () => {
       await fuzz(HEADERS, request, async ({ route: [method = "", path = ""], hasKey, headers }) => {
         const made = new Headers(hasKey ? key : {});
         for (const [header, text] of headers) made.set(header, toHeaderText(text));
-        await send(path === "content" ? `/v1/files/${String(stored.json["id"])}/content` : path, {
+        await sendChecked(path === "content" ? `/v1/files/${String(stored.json["id"])}/content` : path, {
           method,
           headers: made,
           body: method === "POST" ? "{}" : null,
         });
         expect(await countTraces()).toEqual({ files: 1, batches: 0, objects: 1 });
       });
-      await send(`/v1/files/${String(stored.json["id"])}`, { method: "DELETE" });
+      await sendChecked(`/v1/files/${String(stored.json["id"])}`, { method: "DELETE" });
     },
     timeoutOf(HEADERS),
   );
@@ -244,12 +245,12 @@ describe("an order of anything", () => {
       fuzz(BODIES, body, async (input) => {
         const bytes = mutate(new TextEncoder().encode(input.text), input.mutations);
         const headers = { authorization: "Bearer sk-test", "content-type": input.contentType };
-        const { status, json } = await send("/v1/batches", { method: "POST", body: bytes, headers });
+        const { status, json } = await sendChecked("/v1/batches", { method: "POST", body: bytes, headers });
         if (status === 200) {
           const order = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
           expect(json["metadata"]).toEqual(order["metadata"] ?? null);
           const id = String(json["id"]);
-          expect((await send(`/v1/batches/${id}`)).json).toEqual(json);
+          expect((await sendChecked(`/v1/batches/${id}`)).json).toEqual(json);
           await endBatch(id);
         }
         expect(await countTraces()).toEqual(NO_TRACES);

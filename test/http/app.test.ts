@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { ADMIN, envelope, send, STRANGER, uploadText } from "./service.ts";
+import { ADMIN, envelope, send, STRANGER, uploadText } from "../support/service.ts";
 
 const NO_KEY = envelope({
   message:
@@ -16,7 +16,7 @@ async function sendTo(settings: Readonly<Record<string, unknown>>, headers: Read
 }
 
 describe("a caller", () => {
-  it.each([
+  test.each([
     ["no header", {}, NO_KEY],
     ["an empty header", { authorization: "" }, NO_KEY],
     ["an empty key", { authorization: "Bearer " }, NO_KEY],
@@ -52,7 +52,7 @@ describe("a caller", () => {
     }
   });
 
-  it.each([
+  test.each([
     ["the key", ADMIN],
     ["the key under a lower-case scheme", { authorization: "bearer sk-test" }],
     ["the key and an upstream", { ...ADMIN, "x-portkey-provider": "mock" }],
@@ -63,13 +63,13 @@ describe("a caller", () => {
     expect((await send("/v1/files", { headers })).status).toBe(200);
   });
 
-  it("without a body that was sent still gets the answer", async () => {
+  test("without a body that was sent still gets the answer", async () => {
     const body = new Uint8Array(5_000_000);
     const answer = await send("/v1/files", { method: "POST", body, headers: {} });
     expect([answer.status, answer.json]).toEqual([401, NO_KEY]);
   });
 
-  it("is a tenant by provider and key together, under a name that gives neither away", async () => {
+  test("is a tenant by provider and key together, under a name that gives neither away", async () => {
     const id = await uploadText("{}", STRANGER);
     const tenant = await env.DB.prepare("SELECT tenant FROM files WHERE id = ?1").bind(id).first<string>("tenant");
     expect(tenant).toMatch(/^org-[0-9a-f]{64}$/);
@@ -83,14 +83,14 @@ describe("a caller", () => {
     }
   });
 
-  it("with a provider's key is refused where pass-through is off", async () => {
+  test("with a provider's key is refused where pass-through is off", async () => {
     expect(await sendTo({ PASS_THROUGH: "false" }, STRANGER)).toEqual({ status: 401, json: WRONG_KEY });
     expect((await sendTo({ PASS_THROUGH: "false" }, ADMIN)).status).toBe(200);
   });
 });
 
 describe("a mistake in the settings", () => {
-  it.each([
+  test.each([
     ["ADMIN_API_KEY", undefined],
     ["DEFAULT_UPSTREAM", "nowhere"],
     ["UPSTREAMS", "{"],
@@ -105,7 +105,7 @@ describe("a mistake in the settings", () => {
 });
 
 describe("a request", () => {
-  it.each([
+  test.each([
     ["GET", "/", "GET /"],
     ["GET", "/v1/models", "GET /v1/models"],
     ["POST", "/v1/chat/completions", "POST /v1/chat/completions"],
@@ -119,7 +119,7 @@ describe("a request", () => {
     expect(headers.get("x-request-id")).toMatch(/^req_[0-9a-f]{32}$/);
   });
 
-  it.each([
+  test.each([
     ["DELETE", "/v1/files", "GET, POST"],
     ["POST", "/v1/files/file-0", "GET, DELETE"],
     ["PUT", "/v1/files/file-0/content", "GET"],
@@ -136,7 +136,7 @@ describe("a request", () => {
     expect(headers.get("allow")).toBe(allowed);
   });
 
-  it("leaves one line in the log that tells no secrets", async () => {
+  test("leaves one line in the log that tells no secrets", async () => {
     const logged = vi.spyOn(console, "log").mockImplementation(() => undefined);
     const id = await uploadText('{"prompt":"secret words"}', STRANGER);
     const lines = logged.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);

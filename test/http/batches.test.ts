@@ -1,11 +1,12 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
-import { type BatchRecord, type BatchStatus, NO_TIMES } from "../../src/domain/batch.ts";
+import { describe, expect, test } from "vitest";
+import type { BatchRecord, BatchStatus } from "../../src/domain/batch.ts";
 import { MAX_JSON_BODY_BYTES } from "../../src/domain/limits.ts";
 import { saveBatch } from "../../src/stores/batches.ts";
 import { findFile } from "../../src/stores/files.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { ADMIN, type Answered, envelope, send, STRANGER, upload, uploadText, writeForm } from "./service.ts";
+import { ADMIN, type Answered, envelope, send, STRANGER, upload, uploadText, writeForm } from "../support/service.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 const order = { input_file_id: "file-0", endpoint: "/v1/embeddings", completion_window: "24h" };
@@ -20,33 +21,13 @@ function create(body: unknown, headers: Readonly<Record<string, string>> = {}): 
 
 /** A batch that no coordinator has, as an old one that is final. */
 async function saveFinal(changes: Partial<BatchRecord>): Promise<BatchRecord> {
-  const batch: BatchRecord = {
-    id: `batch_${crypto.randomUUID()}`,
-    tenant: "org-default",
-    status: "completed",
-    endpoint: "/v1/embeddings",
-    inputFileId: "file-0",
-    completionWindow: "24h",
-    upstream: "echo",
-    model: null,
-    metadata: null,
-    errors: null,
-    usage: null,
-    outputFileId: null,
-    errorFileId: null,
-    outputExpiresAfterSeconds: null,
-    counts: { total: 0, completed: 0, failed: 0 },
-    createdAt: new Date(),
-    expiresAt: new Date(),
-    times: NO_TIMES,
-    ...changes,
-  };
+  const batch = aBatch({ tenant: "org-default", status: "completed", createdAt: new Date(), ...changes });
   await saveBatch(await openDatabase(env.DB), batch);
   return batch;
 }
 
 describe("creating a batch", () => {
-  it("answers with the whole object, and lists it", async () => {
+  test("answers with the whole object, and lists it", async () => {
     const input_file_id = await uploadText(LINE);
     const metadata = { customer: "ü", "": "empty name" };
     const { status, json } = await create({ ...order, input_file_id, metadata });
@@ -67,11 +48,11 @@ describe("creating a batch", () => {
     expect(listed.json).toMatchObject({ first_id: json?.["id"] });
   });
 
-  it("takes a file that nobody knows: validation will say so", async () => {
+  test("takes a file that nobody knows: validation will say so", async () => {
     expect(await create(order)).toMatchObject({ status: 200, json: { status: "validating" } });
   });
 
-  it("takes no file of another purpose, but one of another tenant as if nobody knew it", async () => {
+  test("takes no file of another purpose, but one of another tenant as if nobody knew it", async () => {
     const form = writeForm([
       { name: "purpose", content: "user_data" },
       { name: "file", filename: "a.jsonl", content: LINE },
@@ -87,7 +68,7 @@ describe("creating a batch", () => {
     expect((await create({ ...order, input_file_id: id }, STRANGER)).status).toBe(200);
   });
 
-  it.each([
+  test.each([
     ["is missing", {}, "missing_required_parameter", "input_file_id"],
     ["has another type", { ...order, metadata: { tags: [] } }, "invalid_type", "metadata.tags"],
     ["is not supported", { ...order, completion_window: "25h" }, "invalid_value", "completion_window"],
@@ -98,7 +79,7 @@ describe("creating a batch", () => {
     expect([status, json]).toMatchObject([400, { error: { type: "invalid_request_error", code, param } }]);
   });
 
-  it.each([
+  test.each([
     ["is empty", ""],
     ["is cut short", '{"input_file_id":'],
     ["is a form", "input_file_id=file-0"],
@@ -107,7 +88,7 @@ describe("creating a batch", () => {
     expect([status, json]).toEqual([400, envelope({ message: "We could not parse the JSON body of your request." })]);
   });
 
-  it.each([
+  test.each([
     ["input_file_id", String.raw`{"input_file_id":"a\ud800","endpoint":"/v1/embeddings","completion_window":"24h"}`],
     ["a metadata key", orderWith(String.raw`{"\uDFFF":"x"}`)],
     ["a metadata value", orderWith(String.raw`{"a":"\ude00\ud83d"}`)],
@@ -118,7 +99,7 @@ describe("creating a batch", () => {
     expect([status, json]).toEqual([400, envelope({ message })]);
   });
 
-  it.each([
+  test.each([
     ["a whole character spelt in two halves", String.raw`{"\uD83D\uDE00":"\ud83d\ude00"}`, { "😀": "😀" }],
     ["a backslash before the letters of an escape", String.raw`{"a":"\\ud800"}`, { a: String.raw`\ud800` }],
   ])("takes %s", async (_, metadata, expected) => {
@@ -132,7 +113,7 @@ describe("creating a batch", () => {
     return `{"input_file_id":"file-0","endpoint":"/v1/embeddings","completion_window":"24h","metadata":${metadata}}`;
   }
 
-  it("is refused where the body is one byte too long, not where it is just as long as may be", async () => {
+  test("is refused where the body is one byte too long, not where it is just as long as may be", async () => {
     const text = JSON.stringify(order);
     const longest = text.padEnd(MAX_JSON_BODY_BYTES);
     expect((await create(longest)).status).toBe(200);
@@ -142,14 +123,14 @@ describe("creating a batch", () => {
 });
 
 describe("the upstream of a batch", () => {
-  it.each(["echo", "echo-listed", "mock", "mock-open"])("can be %s", async (upstream) => {
+  test.each(["echo", "echo-listed", "mock", "mock-open"])("can be %s", async (upstream) => {
     const { status, json } = await create(order, { "x-portkey-provider": upstream });
     expect(status).toBe(200);
     const row = await env.DB.prepare("SELECT upstream FROM batches WHERE id = ?1").bind(json?.["id"]).first("upstream");
     expect(row).toBe(upstream);
   });
 
-  it.each(["openai", "Echo", "__proto__", ""])("cannot be '%s'", async (upstream) => {
+  test.each(["openai", "Echo", "__proto__", ""])("cannot be '%s'", async (upstream) => {
     const { status, json } = await create(order, { "x-portkey-provider": upstream });
     expect([status, json]).toEqual([
       400,
@@ -163,7 +144,7 @@ describe("the upstream of a batch", () => {
 });
 
 describe("a batch", () => {
-  it("of another tenant looks like one that does not exist", async () => {
+  test("of another tenant looks like one that does not exist", async () => {
     const { id } = await saveFinal({ status: "cancelled" });
     for (const [path, method] of [
       [`/v1/batches/${id}`, "GET"],
@@ -176,14 +157,14 @@ describe("a batch", () => {
     expect((await send(`/v1/batches/${id}`)).status).toBe(200);
   });
 
-  it.each(["batch_0", "file-0", "../files", "' OR 1=1 --", "💥"])("cannot be found by the id %s", async (id) => {
+  test.each(["batch_0", "file-0", "../files", "' OR 1=1 --", "💥"])("cannot be found by the id %s", async (id) => {
     const path = `/v1/batches/${encodeURIComponent(id)}`;
     for (const answer of [await send(path), await send(`${path}/cancel`, { method: "POST" })]) {
       expect([answer.status, answer.json]).toEqual([404, envelope({ message: `No batch found with id '${id}'.` })]);
     }
   });
 
-  it.each(["completed", "failed", "expired"] satisfies BatchStatus[])(
+  test.each(["completed", "failed", "expired"] satisfies BatchStatus[])(
     "that is %s cannot be cancelled",
     async (status) => {
       const { id } = await saveFinal({ status });
@@ -196,7 +177,7 @@ describe("a batch", () => {
     },
   );
 
-  it("that is cancelled already is answered as it is, whatever the body", async () => {
+  test("that is cancelled already is answered as it is, whatever the body", async () => {
     const { id } = await saveFinal({ status: "cancelled" });
     for (const body of [null, "", "{", "{}"]) {
       const headers = { ...ADMIN, "content-type": "application/json" };
@@ -205,7 +186,7 @@ describe("a batch", () => {
     }
   });
 
-  it("that lives can be cancelled, again and again", async () => {
+  test("that lives can be cancelled, again and again", async () => {
     const input_file_id = await uploadText(LINE);
     // Nobody answers there, so that the batch lives until it is told not to.
     const { json } = await create({ ...order, input_file_id }, { "x-portkey-provider": "mock-open" });
@@ -224,7 +205,7 @@ describe("a batch", () => {
 });
 
 describe("the list of batches", () => {
-  it("is walked page by page", async () => {
+  test("is walked page by page", async () => {
     const headers = { authorization: "Bearer sk-batch-lister", "x-portkey-provider": "mock" };
     const empty = { object: "list", data: [], first_id: null, last_id: null, has_more: false };
     expect((await send("/v1/batches", { headers })).json).toEqual(empty);
@@ -240,7 +221,7 @@ describe("the list of batches", () => {
     expect((await send("/v1/batches?limit=100", { headers })).json).toMatchObject({ has_more: false });
   });
 
-  it.each([
+  test.each([
     ["limit=0", 400, "integer_below_min_value", "limit"],
     ["limit=101", 400, "integer_above_max_value", "limit"],
     ["limit=few", 400, "invalid_type", "limit"],
@@ -252,7 +233,7 @@ describe("the list of batches", () => {
 });
 
 describe("an input file", () => {
-  it("that a live batch reads is gone for its client at once, its bytes when the batch is done", async () => {
+  test("that a live batch reads is gone for its client at once, its bytes when the batch is done", async () => {
     const id = await uploadText(LINE);
     const batch = await saveFinal({ status: "in_progress", inputFileId: id });
     expect((await send(`/v1/files/${id}`, { method: "DELETE" })).status).toBe(200);

@@ -1,7 +1,7 @@
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { writeDisposition } from "../../src/http/content.ts";
 import { readRange } from "../../src/http/range.ts";
-import { ADMIN, encode, envelope, send, upload, uploadText, writeForm } from "./service.ts";
+import { ADMIN, encode, envelope, send, upload, uploadText, writeForm } from "../support/service.ts";
 
 const TEXT = '{"a":1}\n{"b":2}\n';
 const BYTES = TEXT.length;
@@ -22,7 +22,7 @@ function get(headers: Readonly<Record<string, string>>, method = "GET") {
 }
 
 describe("the content of a file", () => {
-  it("comes whole, as a download", async () => {
+  test("comes whole, as a download", async () => {
     const { status, headers, text } = await send(path);
     expect([status, text]).toEqual([200, TEXT]);
     expect(Object.fromEntries(headers)).toMatchObject({
@@ -35,7 +35,7 @@ describe("the content of a file", () => {
     });
   });
 
-  it.each([
+  test.each([
     ["bytes=0-0", TEXT.slice(0, 1), `bytes 0-0/${BYTES}`],
     ["bytes=8-", TEXT.slice(8), `bytes 8-15/${BYTES}`],
     ["bytes=8-9999", TEXT.slice(8), `bytes 8-15/${BYTES}`],
@@ -50,20 +50,20 @@ describe("the content of a file", () => {
     expect(headers.get("etag")).toBe(etag);
   });
 
-  it.each(["bytes=16-", "bytes=99-100", "bytes=-0"])("has nothing for %s", async (range) => {
+  test.each(["bytes=16-", "bytes=99-100", "bytes=-0"])("has nothing for %s", async (range) => {
     const { status, headers, json } = await get({ range });
     expect([status, json]).toEqual([416, envelope({ message: "The file has 16 bytes, and none in that range." })]);
     expect(headers.get("content-range")).toBe(`bytes */${BYTES}`);
   });
 
-  it.each(["bytes=5-2", "bytes=a-b", "bytes=-", "bytes=0-1,4-5", "lines=0-1", "0-1"])(
+  test.each(["bytes=5-2", "bytes=a-b", "bytes=-", "bytes=0-1,4-5", "lines=0-1", "0-1"])(
     "comes whole for what is no single range: %s",
     async (range) => {
       expect(await get({ range })).toMatchObject({ status: 200, text: TEXT });
     },
   );
 
-  it("is not sent again to those who have it", async () => {
+  test("is not sent again to those who have it", async () => {
     for (const known of [etag, `W/${etag}`, "*", `"other", ${etag}`]) {
       const { status, headers, text } = await get({ "if-none-match": known, range: "bytes=0-1" });
       expect([status, text, headers.get("etag")]).toEqual([304, "", etag]);
@@ -74,13 +74,13 @@ describe("the content of a file", () => {
   const PAST = "Sun, 06 Nov 1994 08:49:37 GMT";
   const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
 
-  it("says when it was made", async () => {
+  test("says when it was made", async () => {
     const made = (await send(path.replace("/content", ""))).json?.["created_at"];
     expect(Date.parse(lastModified) / 1000).toBe(made);
   });
 
   /** ETAG, OTHER, MADE: the file's own tag, another one, the time that it was made. */
-  it.each([
+  test.each([
     ["if-match", { "if-match": "ETAG" }, 200],
     ["one of several", { "if-match": '"x", ETAG' }, 200],
     ["any", { "if-match": "*" }, 200],
@@ -111,7 +111,7 @@ describe("the content of a file", () => {
     expect(answer.json).toEqual(envelope({ message }));
   });
 
-  it("comes in part only while it is the file that was meant", async () => {
+  test("comes in part only while it is the file that was meant", async () => {
     expect(await get({ "if-range": etag, range: "bytes=0-0" })).toMatchObject({ status: 206, text: "{" });
     expect(await get({ "if-range": lastModified, range: "bytes=0-0" })).toMatchObject({ status: 206, text: "{" });
     for (const other of ['"other"', PAST, FUTURE]) {
@@ -119,13 +119,13 @@ describe("the content of a file", () => {
     }
   });
 
-  it("answers HEAD like GET, without the bytes", async () => {
+  test("answers HEAD like GET, without the bytes", async () => {
     const { status, headers, text } = await get({}, "HEAD");
     expect([status, text, headers.get("content-length"), headers.get("etag")]).toEqual([200, "", String(BYTES), etag]);
     expect((await get({ range: "bytes=0-3" }, "HEAD")).status).toBe(206);
   });
 
-  it("of other purposes cannot be downloaded", async () => {
+  test("of other purposes cannot be downloaded", async () => {
     const file = { name: "file", filename: "note.txt", content: "note" };
     const { json } = await upload(writeForm([{ name: "purpose", content: "user_data" }, file]));
     const { status, json: refusal } = await send(`/v1/files/${String(json?.["id"])}/content`);
@@ -135,7 +135,7 @@ describe("the content of a file", () => {
     ]);
   });
 
-  it("has the name that it was uploaded under", async () => {
+  test("has the name that it was uploaded under", async () => {
     const { json } = await upload(
       writeForm([
         { name: "purpose", content: "batch" },
@@ -151,7 +151,7 @@ describe("the content of a file", () => {
 });
 
 describe("a content disposition", () => {
-  it.each([
+  test.each([
     ["a.jsonl", 'filename="a.jsonl"'],
     ["", 'filename="file"'],
     ["..", 'filename="file"'],
@@ -170,7 +170,7 @@ describe("a content disposition", () => {
 });
 
 describe("a range", () => {
-  it.each([
+  test.each([
     [undefined, 10, null],
     ["bytes=0-", 0, "unsatisfiable"],
     ["bytes=-1", 0, "unsatisfiable"],

@@ -1,10 +1,10 @@
 /** What a client sees while the coordinator of its batch cannot be reached, as for a moment at every deploy. */
 import { env } from "cloudflare:workers";
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
 import { findBatch, saveBatch } from "../../src/stores/batches.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { ADMIN, envelope, send, uploadText } from "./service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { ADMIN, envelope, send, uploadText } from "../support/service.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 const TENANT = "org-default";
@@ -28,14 +28,14 @@ async function ask(path: string, method: string) {
 }
 
 describe("a batch whose coordinator is away", () => {
-  it("is answered as D1 has it, and the log says so", async () => {
+  test("is answered as D1 has it, and the log says so", async () => {
     const logged = vi.spyOn(console, "error").mockReturnValue();
     const { status, json } = await ask(`/v1/batches/${id}`, "GET");
     expect([status, json]).toMatchObject([200, { id, status: "validating" }]);
     expect(logged.mock.calls.join()).toContain("coordinator_unreachable");
   });
 
-  it("is answered as D1 has it when it is final, without asking", async () => {
+  test("is answered as D1 has it when it is final, without asking", async () => {
     const logged = vi.spyOn(console, "error").mockReturnValue();
     const batch = await findBatch(env.DB, TENANT, id);
     if (batch === null) throw new Error("the batch was not listed");
@@ -44,7 +44,7 @@ describe("a batch whose coordinator is away", () => {
     expect(logged).not.toHaveBeenCalled();
   });
 
-  it("cannot be cancelled now: SDKs are told to ask again in five seconds", async () => {
+  test("cannot be cancelled now: SDKs are told to ask again in five seconds", async () => {
     vi.spyOn(console, "error").mockReturnValue();
     const { status, headers, json } = await ask(`/v1/batches/${id}/cancel`, "POST");
     const message = "The batch could not be cancelled. Please try again.";
@@ -53,7 +53,7 @@ describe("a batch whose coordinator is away", () => {
     expect((await send(`/v1/batches/${id}`)).json).toMatchObject({ status: "validating" });
   });
 
-  it("is as unknown as ever to others", async () => {
+  test("is as unknown as ever to others", async () => {
     expect((await ask(`/v1/batches/batch_${"0".repeat(32)}`, "GET")).status).toBe(404);
   });
 });

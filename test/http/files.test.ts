@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MAX_FILE_BYTES, UPLOAD_PART_BYTES } from "../../src/domain/limits.ts";
 import { FirstLine } from "../../src/http/first-line.ts";
 import { insertFile } from "../../src/stores/files.ts";
@@ -15,7 +15,7 @@ import {
   upload,
   uploadText,
   writeForm,
-} from "./service.ts";
+} from "../support/service.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{}}\n';
 const NOT_JSONL = envelope({ message: "Invalid file format for Batch API. Must be .jsonl" });
@@ -66,7 +66,7 @@ function* writeLargeForm(fileBytes: number, order: "file first" | "fields first"
 }
 
 describe("an upload", () => {
-  it.each([
+  test.each([
     ["fields first", [purpose, file]],
     ["file first", [file, purpose]],
     ["among fields that nobody knows", [{ name: "colour", content: "blue" }, file, purpose]],
@@ -90,7 +90,7 @@ describe("an upload", () => {
     expect(content.text).toBe(LINE);
   });
 
-  it.each([
+  test.each([
     ["an expiry of its own", "batch", "3600", 3600],
     ["a purpose that is kept", "user_data", null, null],
     ["a kept purpose with an expiry", "vision", "2592000", 2_592_000],
@@ -104,7 +104,7 @@ describe("an upload", () => {
     expect(json?.["expires_at"]).toBe(life === null ? null : Number(json?.["created_at"]) + life);
   });
 
-  it.each([
+  test.each([
     ["an object", "{}"],
     ["an object with a line break of two", '{"a":1}\r\n'],
     ["an object behind a byte-order mark", "\uFEFF{}\nrest"],
@@ -116,7 +116,7 @@ describe("an upload", () => {
     expect(status).toBe(200);
   });
 
-  it.each([
+  test.each([
     ["nothing", ""],
     ["an empty line", "\n{}"],
     ["a list", "[]\n"],
@@ -138,7 +138,7 @@ describe("an upload", () => {
     });
   });
 
-  it("for another purpose may begin with anything", async () => {
+  test("for another purpose may begin with anything", async () => {
     const { json } = await upload(
       writeForm([
         { ...file, content: "" },
@@ -148,7 +148,7 @@ describe("an upload", () => {
     expect(json).toMatchObject({ bytes: 0, purpose: "user_data" });
   });
 
-  it.each([
+  test.each([
     [
       "without a file",
       [purpose],
@@ -210,7 +210,7 @@ describe("an upload", () => {
     });
   });
 
-  it.each([
+  test.each([
     ["cut short", writeForm([purpose, file]).slice(0, -10), {}],
     [
       "cut short after its first part",
@@ -229,7 +229,7 @@ describe("an upload", () => {
     });
   });
 
-  it("keeps every byte of a file of many parts", async () => {
+  test("keeps every byte of a file of many parts", async () => {
     const pieces = Array.from({ length: 20 }, (_, index) => makeNoise(1_000_003, index));
     const content = join([encode(LINE), ...pieces]);
     const { json } = await upload(stream([writeForm([{ ...file, content }, purpose])]));
@@ -242,7 +242,7 @@ describe("an upload", () => {
     expect(new Uint8Array(digests[1] ?? new ArrayBuffer())).toEqual(new Uint8Array(digests[0] ?? new ArrayBuffer()));
   });
 
-  it("may have 200 MB, and not a byte more", { timeout: 120_000 }, async () => {
+  test("may have 200 MB, and not a byte more", { timeout: 120_000 }, async () => {
     const accepted = await upload(stream(writeLargeForm(MAX_FILE_BYTES, "file first")));
     expect(accepted.json).toMatchObject({ bytes: MAX_FILE_BYTES });
     expect((await send(`/v1/files/${String(accepted.json?.["id"])}`, { method: "DELETE" })).status).toBe(200);
@@ -254,7 +254,7 @@ describe("an upload", () => {
 });
 
 describe("the first line", () => {
-  it("is judged as soon as it is known", () => {
+  test("is judged as soon as it is known", () => {
     const line = new FirstLine();
     line.push(encode('{"a"'));
     expect(line.isObject).toBeNull();
@@ -265,7 +265,7 @@ describe("the first line", () => {
     expect(line.isObject).toBe(true);
   });
 
-  it("may be cut anywhere, even within a character or the byte-order mark", () => {
+  test("may be cut anywhere, even within a character or the byte-order mark", () => {
     const bytes = encode('\uFEFF{"a":"猫"}\n');
     for (let cut = 0; cut < bytes.length; cut += 1) {
       const line = new FirstLine();
@@ -277,7 +277,7 @@ describe("the first line", () => {
 });
 
 describe("a file", () => {
-  it("is retrieved, deleted, and then unknown", async () => {
+  test("is retrieved, deleted, and then unknown", async () => {
     const id = await uploadText(LINE);
     expect((await send(`/v1/files/${id}`)).json).toMatchObject({ id, object: "file", purpose: "batch" });
     const deleted = await send(`/v1/files/${id}`, { method: "DELETE" });
@@ -286,7 +286,7 @@ describe("a file", () => {
     expect(await askEverywhere(id)).toEqual(unknown(id));
   });
 
-  it("that has expired is unknown, whether or not it was swept", async () => {
+  test("that has expired is unknown, whether or not it was swept", async () => {
     const id = `file-${crypto.randomUUID()}`;
     const past = new Date(Date.now() - 1000);
     await env.BUCKET.put(fileKey(id), LINE);
@@ -302,7 +302,7 @@ describe("a file", () => {
     expect(await askEverywhere(id)).toEqual(unknown(id));
   });
 
-  it.each([
+  test.each([
     ["of nobody", "file-0"],
     ["of another kind", "batch_1"],
     ["with a path in it", "../secret"],
@@ -313,11 +313,11 @@ describe("a file", () => {
     expect(await askEverywhere(id)).toEqual(unknown(id));
   });
 
-  it("cannot be found by an id that is very long, of which the refusal quotes the beginning", async () => {
+  test("cannot be found by an id that is very long, of which the refusal quotes the beginning", async () => {
     expect(await askEverywhere("x".repeat(101))).toEqual(unknown(`${"x".repeat(100)}…`));
   });
 
-  it("of another tenant looks like one that does not exist", async () => {
+  test("of another tenant looks like one that does not exist", async () => {
     const id = await uploadText(LINE);
     for (const [path, method] of [
       [`/v1/files/${id}`, "GET"],
@@ -334,7 +334,7 @@ describe("a file", () => {
 });
 
 describe("the list of files", () => {
-  it("is walked page by page, by purpose and either way round", async () => {
+  test("is walked page by page, by purpose and either way round", async () => {
     const headers = { authorization: "Bearer sk-lister", "x-portkey-provider": "mock" };
     expect((await send("/v1/files", { headers })).json).toEqual({
       object: "list",
@@ -360,7 +360,7 @@ describe("the list of files", () => {
     expect((await send("/v1/files?purpose=nonsense", { headers })).json).toMatchObject({ data: [] });
   });
 
-  it.each([
+  test.each([
     ["limit=0", 400, "integer_below_min_value", "limit"],
     ["limit=10001", 400, "integer_above_max_value", "limit"],
     ["limit=many", 400, "invalid_type", "limit"],

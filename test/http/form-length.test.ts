@@ -1,8 +1,8 @@
 /** The length of a whole form, whatever it consists of. The length of its file: files.test.ts. */
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MAX_FORM_BYTES } from "../../src/domain/limits.ts";
-import { encode, envelope, upload, writeForm } from "./service.ts";
+import { encode, envelope, upload, writeForm } from "../support/service.ts";
 
 const PATIENCE_MS = 120_000;
 
@@ -34,18 +34,18 @@ function send(bytes: number, tell: (pieceBytes: number) => void = () => {}) {
 }
 
 describe("a form", () => {
-  it("is read to its end, whatever stands there", { timeout: PATIENCE_MS }, async () => {
+  test("is read to its end, whatever stands there", { timeout: PATIENCE_MS }, async () => {
     expect((await send(MAX_FORM_BYTES)).status).toBe(200);
   });
 
-  it("is refused with a byte more, and leaves nothing", { timeout: PATIENCE_MS }, async () => {
+  test("is refused with a byte more, and leaves nothing", { timeout: PATIENCE_MS }, async () => {
     const before = (await env.BUCKET.list()).objects.length;
     const { status, json } = await send(MAX_FORM_BYTES + 1);
     expect([status, json]).toEqual([413, envelope({ message: `A form may have at most ${MAX_FORM_BYTES} bytes.` })]);
     expect((await env.BUCKET.list()).objects).toHaveLength(before);
   });
 
-  it("without an end is not read for ever", { timeout: PATIENCE_MS }, async () => {
+  test("without an end is not read for ever", { timeout: PATIENCE_MS }, async () => {
     let sentBytes = 0;
     const { status } = await send(Infinity, (bytes) => {
       sentBytes += bytes;

@@ -1,9 +1,9 @@
 import { env } from "cloudflare:workers";
 import fc from "fast-check";
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { ACCEPTED_FOR_MS, BLOCKED_FOR_MS, networkOf, REFUSED_FOR_MS } from "../../src/http/guest-admission.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
 import {
   createAs,
   type GuestService,
@@ -11,8 +11,8 @@ import {
   makeGuestService,
   standInForProvider,
   uploadAs,
-} from "./guest-service.ts";
-import { ADMIN, envelope } from "./service.ts";
+} from "../support/guest-service.ts";
+import { ADMIN, envelope } from "../support/service.ts";
 
 const WRONG_KEY = envelope({ code: "invalid_api_key", message: "Incorrect API key provided." });
 const TOO_MANY = envelope({
@@ -50,7 +50,7 @@ function newAddress(): Readonly<Record<string, string>> {
 }
 
 describe("a guest whose provider knows its key", () => {
-  it("may store, and its provider is asked once in ten minutes", async () => {
+  test("may store, and its provider is asked once in ten minutes", async () => {
     const asked = standInForProvider();
     const guest = makeGuest();
     const uploaded = await uploadAs(service, guest);
@@ -65,12 +65,12 @@ describe("a guest whose provider knows its key", () => {
     expect(service.limit).not.toHaveBeenCalled();
   });
 
-  it("is let in by a provider that has no list of models", async () => {
+  test("is let in by a provider that has no list of models", async () => {
     standInForProvider(() => 404);
     expect((await uploadAs(service, makeGuest())).status).toBe(200);
   });
 
-  it("is asked for where the settings say, or not at all", async () => {
+  test("is asked for where the settings say, or not at all", async () => {
     const paths: string[] = [];
     standInForProvider((path) => {
       paths.push(path);
@@ -82,7 +82,7 @@ describe("a guest whose provider knows its key", () => {
     expect(paths).toEqual(["/v1/models", "/v1/auth/key"]);
   });
 
-  it("is another guest at another upstream, where it is asked for again", async () => {
+  test("is another guest at another upstream, where it is asked for again", async () => {
     const asked = standInForProvider();
     const guest = makeGuest();
     await uploadAs(service, guest);
@@ -92,7 +92,7 @@ describe("a guest whose provider knows its key", () => {
 });
 
 describe("a guest whose provider refuses its key", () => {
-  it.each([
+  test.each([
     ["upload", uploadAs],
     ["create", createAs],
   ])("cannot %s anything, and nothing is stored", async (_, attempt) => {
@@ -106,7 +106,7 @@ describe("a guest whose provider refuses its key", () => {
     expect(await countStored()).toEqual(before);
   });
 
-  it("is asked for again after a minute, when the key may have come into force", async () => {
+  test("is asked for again after a minute, when the key may have come into force", async () => {
     const asked = standInForProvider(() => (asked.mock.calls.length > 1 ? 200 : 401));
     const guest = makeGuest();
     await uploadAs(service, guest);
@@ -116,7 +116,7 @@ describe("a guest whose provider refuses its key", () => {
     expect((await uploadAs(service, guest)).status).toBe(200);
   });
 
-  it("may read, and finds nothing: no provider is asked for that", async () => {
+  test("may read, and finds nothing: no provider is asked for that", async () => {
     const asked = standInForProvider(() => 401);
     const headers = makeGuest();
     for (const [path, method, status] of [
@@ -133,7 +133,7 @@ describe("a guest whose provider refuses its key", () => {
 });
 
 describe("a guest whose provider is away", () => {
-  it("is told to come again, and nothing is remembered or stored", async () => {
+  test("is told to come again, and nothing is remembered or stored", async () => {
     const asked = standInForProvider(() => (asked.mock.calls.length > 2 ? 200 : 503));
     const [guest, before] = [{ ...makeGuest(), ...newAddress() }, await countStored()];
     for (const attempt of [uploadAs, createAs]) {
@@ -146,7 +146,7 @@ describe("a guest whose provider is away", () => {
 });
 
 describe("many keys that are not accepted", () => {
-  it("from one address are refused unasked for a minute; other addresses and known guests are not", async () => {
+  test("from one address are refused unasked for a minute; other addresses and known guests are not", async () => {
     const asked = standInForProvider(() => 401);
     const address = newAddress();
     const attempt = () => uploadAs(service, { ...makeGuest(), ...address });
@@ -169,11 +169,11 @@ describe("many keys that are not accepted", () => {
     ]);
   });
 
-  it("are counted by the platform, ten a minute", async () => {
+  test("are counted by the platform, ten a minute", async () => {
     expect(await env.GUEST_FAILURES.limit({ key: crypto.randomUUID() })).toEqual({ success: true });
   });
 
-  it.each([
+  test.each([
     ["192.0.2.7", "192.0.2.7"],
     ["", ""],
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
@@ -188,7 +188,7 @@ describe("many keys that are not accepted", () => {
 });
 
 describe("an address of anything", () => {
-  it("counts for something, and never for more than was sent", () => {
+  test("counts for something, and never for more than was sent", () => {
     const odd = fc.string({ unit: fc.constantFrom(":", "::", ".", "f", "0", "%", " "), maxLength: 60 });
     fc.assert(
       fc.property(odd, (address) => {
@@ -199,7 +199,7 @@ describe("an address of anything", () => {
 });
 
 describe("a key that no header can carry", () => {
-  it.each(["sk-ü", "sk-\u007F", "sk-\u00FF"])("is refused at once, everywhere: %j", async (key) => {
+  test.each(["sk-ü", "sk-\u007F", "sk-\u00FF"])("is refused at once, everywhere: %j", async (key) => {
     const asked = standInForProvider();
     const headers = makeGuest("unchecked", key);
     for (const [path, method] of [
@@ -215,7 +215,7 @@ describe("a key that no header can carry", () => {
 });
 
 describe("the deployment's own key", () => {
-  it("is never tried at a provider", async () => {
+  test("is never tried at a provider", async () => {
     const asked = standInForProvider(() => 401);
     expect((await uploadAs(service, { ...ADMIN, "x-portkey-provider": "provider" })).status).toBe(200);
     expect((await createAs(service, { ...ADMIN, "x-portkey-provider": "provider" })).status).toBe(200);

@@ -1,9 +1,9 @@
 import { env } from "cloudflare:workers";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { MIN_COUNTED_BYTES } from "../../src/stores/guest-use.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { createAs, LINE, makeGuest, makeGuestService, uploadAs } from "./guest-service.ts";
-import { ADMIN, envelope } from "./service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { createAs, LINE, makeGuest, makeGuestService, uploadAs } from "../support/guest-service.ts";
+import { ADMIN, envelope } from "../support/service.ts";
 
 const KIB = 1024;
 const MOST_BYTES = 512 * KIB;
@@ -32,7 +32,7 @@ async function countObjects(): Promise<number> {
 }
 
 describe("what a guest may store", () => {
-  it("is full at the limit, and has room again when a file is deleted", async () => {
+  test("is full at the limit, and has room again when a file is deleted", async () => {
     const guest = newGuest();
     const first = await uploadAs(service, guest, contentOf(300 * KIB));
     expect((await uploadAs(service, guest, contentOf(212 * KIB))).status).toBe(200);
@@ -44,7 +44,7 @@ describe("what a guest may store", () => {
     expect((await uploadAs(service, guest)).status).toBe(200);
   });
 
-  it.each([
+  test.each([
     ["just fits", 212 * KIB, 200],
     ["has a byte too many", 212 * KIB + 1, 429],
   ])("is counted while it comes: a file that %s", async (_, bytes, expected) => {
@@ -57,14 +57,14 @@ describe("what a guest may store", () => {
     if (expected === 429) expect(json).toEqual(OVER_STORAGE);
   });
 
-  it("is not read further than the limit goes", async () => {
+  test("is not read further than the limit goes", async () => {
     const guest = newGuest();
     const put = vi.spyOn(env.BUCKET, "createMultipartUpload");
     expect((await uploadAs(service, guest, contentOf(8000 * KIB))).status).toBe(429);
     expect(put).not.toHaveBeenCalled();
   });
 
-  it("counts each file as 64 KiB at least, so that it bounds their number too", async () => {
+  test("counts each file as 64 KiB at least, so that it bounds their number too", async () => {
     const guest = newGuest();
     const most = MOST_BYTES / MIN_COUNTED_BYTES;
     const answers: number[] = [];
@@ -72,7 +72,7 @@ describe("what a guest may store", () => {
     expect(answers).toEqual([...Array.from({ length: most }, () => 200), 429]);
   });
 
-  it("is kept by uploads that come at the same time", async () => {
+  test("is kept by uploads that come at the same time", async () => {
     const guest = newGuest();
     const objects = await countObjects();
     const uploads = await Promise.all(Array.from({ length: 4 }, () => uploadAs(service, guest, contentOf(200 * KIB))));
@@ -80,7 +80,7 @@ describe("what a guest may store", () => {
     expect(await countObjects()).toBe(objects + 2);
   });
 
-  it("is each guest's own, and no concern of the deployment's own key", async () => {
+  test("is each guest's own, and no concern of the deployment's own key", async () => {
     await uploadAs(service, newGuest(), contentOf(MOST_BYTES));
     expect((await uploadAs(service, newGuest())).status).toBe(200);
     expect((await uploadAs(service, ADMIN, contentOf(MOST_BYTES + 1))).status).toBe(200);
@@ -88,7 +88,7 @@ describe("what a guest may store", () => {
 });
 
 describe("how many batches a guest may have at once", () => {
-  it("is full at the limit, and has room again when one ends", async () => {
+  test("is full at the limit, and has room again when one ends", async () => {
     const [guest, other] = [newGuest(), newGuest()];
     const created = [await createAs(service, guest), await createAs(service, guest)];
     expect(created.map(({ status }) => status)).toEqual([200, 200]);
@@ -100,7 +100,7 @@ describe("how many batches a guest may have at once", () => {
     expect((await createAs(service, guest)).status).toBe(429);
   });
 
-  it("is no concern of the deployment's own key, which asks D1 nothing for it", async () => {
+  test("is no concern of the deployment's own key, which asks D1 nothing for it", async () => {
     const asked = vi.spyOn(env.DB, "prepare");
     for (let batches = 0; batches < 3; batches += 1) {
       expect((await createAs(service, { ...ADMIN, "x-portkey-provider": "unchecked" })).status).toBe(200);

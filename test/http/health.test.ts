@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { ADMIN, send, STRANGER } from "./service.ts";
+import { ADMIN, send, STRANGER } from "../support/service.ts";
 
 const ALL_WELL = { d1: "ok", r2: "ok", queue: "ok" };
 
@@ -19,12 +19,12 @@ const away = () => Promise.reject(new Error("away"));
 const silent = () => new Promise<never>(() => {});
 
 describe("the health of the service", () => {
-  it("is told to the holder of the key", async () => {
+  test("is told to the holder of the key", async () => {
     const { status, json } = await send("/healthz", { headers: ADMIN });
     expect([status, json]).toEqual([200, { status: "ok", checks: ALL_WELL }]);
   });
 
-  it.each([
+  test.each([
     ["nobody", {}],
     ["a wrong key", { authorization: "Bearer sk-tesT" }],
     ["a guest", STRANGER],
@@ -37,7 +37,7 @@ describe("the health of the service", () => {
     expect(asked).not.toHaveBeenCalled();
   });
 
-  it.each([
+  test.each([
     ["nobody", {}],
     ["the holder of the key", ADMIN],
   ])("is told to %s as bad when the settings cannot be read, and the log says which", async (_, headers) => {
@@ -47,7 +47,7 @@ describe("the health of the service", () => {
     expect(logged.mock.calls.join()).toMatch(/"misconfigured".*DEFAULT_UPSTREAM/);
   });
 
-  it.each([
+  test.each([
     ["d1", () => vi.spyOn(env.DB, "prepare").mockReturnValue({ first: away } as unknown as D1PreparedStatement)],
     ["r2", () => vi.spyOn(env.BUCKET, "head").mockImplementation(away)],
     ["queue", () => vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(away)],
@@ -60,12 +60,12 @@ describe("the health of the service", () => {
     expect(logged.mock.calls).toContainEqual([JSON.stringify({ event: "unhealthy", ...checks })]);
   });
 
-  it("is bad when a binding is missing", async () => {
+  test("is bad when a binding is missing", async () => {
     const response = await app.request("/healthz", { headers: ADMIN }, { ...env, DISPATCHES: undefined });
     expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
   });
 
-  it("is bad after three seconds without an answer, and waits no longer", async () => {
+  test("is bad after three seconds without an answer, and waits no longer", async () => {
     vi.useFakeTimers();
     vi.spyOn(env.BUCKET, "head").mockImplementation(silent);
     vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(silent);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MultipartScanner } from "../../src/http/multipart.ts";
-import { BOUNDARY, encode, join, type Part, writeForm } from "./service.ts";
+import { BOUNDARY, encode, join, type Part, writeForm } from "../support/service.ts";
 
 const CONTENT_TYPE = `multipart/form-data; boundary=${BOUNDARY}`;
 
@@ -43,7 +43,7 @@ function text(lines: readonly string[]): Uint8Array {
 }
 
 describe("a multipart form", () => {
-  it("gives its parts in order, with names and bytes", () => {
+  test("gives its parts in order, with names and bytes", () => {
     const form = writeForm([
       { name: "file", filename: "a.jsonl", content: '{"a":1}\r\n\r\n' },
       { name: "purpose", content: "batch" },
@@ -56,11 +56,11 @@ describe("a multipart form", () => {
     ]);
   });
 
-  it("may have no part", () => {
+  test("may have no part", () => {
     expect(read(text([`--${BOUNDARY}--`]))).toEqual([]);
   });
 
-  it("may have a preamble, an epilogue, and blanks behind its boundaries", () => {
+  test("may have a preamble, an epilogue, and blanks behind its boundaries", () => {
     const form = [
       "This is a message",
       `--${BOUNDARY} \t`,
@@ -74,7 +74,7 @@ describe("a multipart form", () => {
     expect(read(text(form))).toEqual([{ name: "a", filename: null, content: "x" }]);
   });
 
-  it.each([
+  test.each([
     ['name="file"; filename="日本 naïve.jsonl"', "日本 naïve.jsonl"],
     ['name="file"; filename="say \\"hi\\".jsonl"', 'say "hi".jsonl'],
     ['name="file"; filename="C:\\dir\\a.jsonl"', "C:\\dir\\a.jsonl"],
@@ -99,7 +99,7 @@ describe("a multipart form", () => {
     expect(read(text(form))).toEqual([{ name: "file", filename, content: "x" }]);
   });
 
-  it.each(["UTF-8''%FF%", "shift-jis''a", "a.jsonl"])(
+  test.each(["UTF-8''%FF%", "shift-jis''a", "a.jsonl"])(
     "is refused in true words when all it has is filename*=%s",
     (value) => {
       const form = [`--${BOUNDARY}`, `Content-Disposition: form-data; name="file"; filename*=${value}`, "", "x"];
@@ -107,12 +107,12 @@ describe("a multipart form", () => {
     },
   );
 
-  it("has the names of its fields unescaped as well", () => {
+  test("has the names of its fields unescaped as well", () => {
     const form = [`--${BOUNDARY}`, 'Content-Disposition: form-data; name="a%22b"', "", "x", `--${BOUNDARY}--`];
     expect(read(text(form))).toEqual([{ name: 'a"b', filename: null, content: "x" }]);
   });
 
-  it.each([
+  test.each([
     ["multipart/form-data; boundary=abc", "abc"],
     ["multipart/form-data\t;\tboundary=abc\t; x=y", "abc"],
     ['Multipart/Form-Data;boundary="a b:c"', "a b:c"],
@@ -123,7 +123,7 @@ describe("a multipart form", () => {
     expect(read(form, [], contentType)).toHaveLength(1);
   });
 
-  it.each([
+  test.each([
     "",
     "application/json",
     "multipart/form-data",
@@ -136,7 +136,7 @@ describe("a multipart form", () => {
 
   const head = 'Content-Disposition: form-data; name="a"';
 
-  it.each([
+  test.each([
     ["is empty", []],
     ["has another boundary", ["--other", head, "", "x", "--other--"]],
     ["ends within a head", [`--${BOUNDARY}`, head]],
@@ -154,7 +154,7 @@ describe("a multipart form", () => {
     expect(() => read(text(lines))).toThrow("We could not parse the multipart form of your request");
   });
 
-  it("is refused when it is cut short anywhere", () => {
+  test("is refused when it is cut short anywhere", () => {
     const form = writeForm([{ name: "file", filename: "a.jsonl", content: "{}\r\n" }]);
     const closed = form.length - "\r\n".length;
     for (let length = 0; length < closed; length += 1) {
@@ -163,7 +163,7 @@ describe("a multipart form", () => {
     expect(read(form.slice(0, closed))).toHaveLength(1);
   });
 
-  it("reads the same wherever its chunks begin", () => {
+  test("reads the same wherever its chunks begin", () => {
     const form = writeForm([
       { name: "file", filename: "a.jsonl", content: `-\r\n--\r\n--${BOUNDARY.slice(0, 6)}\r\r\n-` },
       { name: "purpose", content: "batch" },
@@ -175,7 +175,7 @@ describe("a multipart form", () => {
     }
   });
 
-  it("gives back any bytes that were put in, whatever the chunks", () => {
+  test("gives back any bytes that were put in, whatever the chunks", () => {
     // Much of what is made here looks nearly like a boundary.
     const piece = fc.constantFrom(
       "\r",

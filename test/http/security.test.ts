@@ -1,9 +1,9 @@
 import { env } from "cloudflare:workers";
 import { runDurableObjectAlarm } from "cloudflare:test";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { holdClockAndQueue } from "../batch/still-batch.ts";
-import { ADMIN, type Answered, send, STRANGER, upload, uploadText, writeForm } from "./service.ts";
+import { holdClockAndQueue } from "../support/held-batch.ts";
+import { ADMIN, type Answered, send, STRANGER, upload, uploadText, writeForm } from "../support/service.ts";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 const UNKNOWN_FILE = `file-${"0".repeat(32)}`;
@@ -74,7 +74,7 @@ function appearance({ status, headers, text }: Answered, ids: readonly string[])
 }
 
 describe("without a key of this deployment", () => {
-  it.each(NOBODIES)("with %s every route answers 401, the same whether a thing exists or not", async (_, headers) => {
+  test.each(NOBODIES)("with %s every route answers 401, the same whether a thing exists or not", async (_, headers) => {
     const owned = await makeOwned();
     for (const [method, path] of ROUTES) {
       const ask = (file: string, batch: string) =>
@@ -91,7 +91,7 @@ describe("without a key of this deployment", () => {
 });
 
 describe("another tenant", () => {
-  it.each([
+  test.each([
     ["a provider's key", STRANGER],
     ["the deployment's own upstream key", { ...STRANGER, authorization: "Bearer sk-mock-upstream" }],
   ])("with %s cannot tell what is not its own from what does not exist", async (_, headers) => {
@@ -107,14 +107,14 @@ describe("another tenant", () => {
     expect((await send(`/v1/files/${owned.file}`)).status).toBe(200);
   });
 
-  it("cannot see them in its lists", async () => {
+  test("cannot see them in its lists", async () => {
     await makeOwned();
     const headers = { ...STRANGER, authorization: `Bearer ${crypto.randomUUID()}` };
     expect((await send("/v1/files", { headers })).json).toMatchObject({ data: [] });
     expect((await send("/v1/batches", { headers })).json).toMatchObject({ data: [] });
   });
 
-  it("can neither run another's file nor learn of it", async () => {
+  test("can neither run another's file nor learn of it", async () => {
     const { file } = await makeOwned();
     const orders = [await create(file, STRANGER), await create(UNKNOWN_FILE, STRANGER)];
     const failed = await Promise.all(orders.map(({ json }) => readErrors(String(json?.["id"]))));
@@ -154,7 +154,7 @@ describe("a filename", () => {
     `${"x".repeat(511)}💥`,
   ];
 
-  it.each(NAMES)("such as %j comes back as it is, and safe in a download", async (name) => {
+  test.each(NAMES)("such as %j comes back as it is, and safe in a download", async (name) => {
     const form = writeForm([
       { name: "purpose", content: "batch" },
       { name: "file", filename: name.replaceAll("\\", "\\\\").replaceAll('"', '\\"'), content: "{}" },
@@ -175,7 +175,7 @@ describe("a filename", () => {
     expect(headers.get("content-type")).toBe("application/octet-stream");
   });
 
-  it("with line breaks in its header is no filename but a broken form", async () => {
+  test("with line breaks in its header is no filename but a broken form", async () => {
     const form = writeForm([{ name: "file", filename: 'a"\r\nset-cookie: x=y\r\n\r\n', content: "{}" }]);
     const { status, headers } = await upload(form);
     expect([status, headers.get("set-cookie")]).toEqual([400, null]);
@@ -183,7 +183,7 @@ describe("a filename", () => {
 });
 
 describe("a reply", () => {
-  it("to a mistake in the settings names nothing of them", async () => {
+  test("to a mistake in the settings names nothing of them", async () => {
     vi.spyOn(console, "error").mockReturnValue();
     const broken = { ...env, UPSTREAMS: { secret: { kind: "http", base_url: "no url", api_key_secret: "sk-oops" } } };
     const response = await app.request("/v1/files", { headers: ADMIN }, broken);
@@ -191,7 +191,7 @@ describe("a reply", () => {
     expect(await response.text()).not.toMatch(/secret|sk-oops|UPSTREAMS|no url/);
   });
 
-  it.each([
+  test.each([
     ["D1", () => vi.spyOn(env.DB, "prepare").mockImplementation(fail)],
     ["R2", () => vi.spyOn(env.BUCKET, "get").mockRejectedValue(new Error("inner detail"))],
   ])("while %s is away tells nothing of it", async (_, breakIt) => {

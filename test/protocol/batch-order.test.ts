@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { batchOrderSchema } from "../../src/protocol/batch-order.ts";
 import { parseRequest } from "../../src/protocol/refusal.ts";
 
@@ -12,7 +12,7 @@ function makeMetadata(pairs: number): Record<string, string> {
 }
 
 describe("a batch order", () => {
-  it("needs only its three required fields", () => {
+  test("needs only its three required fields", () => {
     expect(parseRequest(schema, order)).toEqual({
       ok: true,
       value: {
@@ -25,7 +25,7 @@ describe("a batch order", () => {
     });
   });
 
-  it.each([
+  test.each([
     ["metadata that is null", { metadata: null }, { metadata: null }],
     ["metadata without pairs", { metadata: {} }, { metadata: {} }],
     ["16 pairs of metadata", { metadata: makeMetadata(16) }, { metadata: makeMetadata(16) }],
@@ -44,7 +44,7 @@ describe("a batch order", () => {
     expect(parsed).toMatchObject({ ok: true, value: expected });
   });
 
-  it.each([
+  test.each([
     [
       "no input file",
       { input_file_id: undefined },
@@ -259,7 +259,7 @@ describe("a batch order", () => {
     expect(parseRequest(schema, { ...order, ...change })).toEqual({ ok: false, reason: { code, message, param } });
   });
 
-  it.each([
+  test.each([
     ["a list", [], "an array"],
     ["a text", "order", "a string"],
     ["null", null, "null"],
@@ -275,12 +275,12 @@ describe("a batch order", () => {
     });
   });
 
-  it("names the first of several problems, in the order of the documentation", () => {
+  test("names the first of several problems, in the order of the documentation", () => {
     const refused = parseRequest(schema, { metadata: 1, endpoint: "/v1/x" });
     expect(refused).toMatchObject({ ok: false, reason: { param: "input_file_id" } });
   });
 
-  it("lists one and two supported values without commas", () => {
+  test("lists one and two supported values without commas", () => {
     const one = parseRequest(batchOrderSchema(["24h"]), { ...order, completion_window: "1h" });
     const two = parseRequest(batchOrderSchema(["24h", "20s"]), { ...order, completion_window: "1h" });
     expect(one).toMatchObject({ reason: { message: "Invalid value: '1h'. Supported values are: '24h'." } });

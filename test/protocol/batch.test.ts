@@ -1,32 +1,18 @@
-import { describe, expect, it } from "vitest";
-import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
+import { describe, expect, test } from "vitest";
 import { batchListQuery, toBatch } from "../../src/protocol/batch.ts";
 import { toPage } from "../../src/protocol/list.ts";
 import { parseRequest } from "../../src/protocol/refusal.ts";
+import { aBatch } from "../support/batch-record.ts";
 
-const record: BatchRecord = {
+const record = aBatch({
   id: "batch_1",
   tenant: "org-secret",
-  status: "validating",
   endpoint: "/v1/embeddings",
-  inputFileId: "file-1",
-  completionWindow: "24h",
-  upstream: "echo",
-  model: null,
-  metadata: null,
-  errors: null,
-  usage: null,
-  outputFileId: null,
-  errorFileId: null,
-  outputExpiresAfterSeconds: null,
-  counts: { total: 0, completed: 0, failed: 0 },
   createdAt: new Date(1_700_000_000_999),
-  expiresAt: new Date(1_700_086_400_999),
-  times: NO_TIMES,
-};
+});
 
 describe("the batch object", () => {
-  it("has every documented key from the first moment, and no other", () => {
+  test("has every documented key from the first moment, and no other", () => {
     expect(toBatch(record)).toStrictEqual({
       id: "batch_1",
       object: "batch",
@@ -53,7 +39,7 @@ describe("the batch object", () => {
     });
   });
 
-  it("says all that is known of a finished batch", () => {
+  test("says all that is known of a finished batch", () => {
     const finished = toBatch({
       ...record,
       status: "completed",
@@ -97,7 +83,7 @@ describe("the batch object", () => {
     });
   });
 
-  it("lists why its input was refused", () => {
+  test("lists why its input was refused", () => {
     const problem = { code: "invalid_url", message: "No.", param: "url", line: 3 };
     expect(toBatch({ ...record, status: "failed", errors: [problem] }).errors).toStrictEqual({
       object: "list",
@@ -107,7 +93,7 @@ describe("the batch object", () => {
 });
 
 describe("the query of the list of batches", () => {
-  it.each([
+  test.each([
     [{}, { limit: 20 }],
     [{ limit: "1" }, { limit: 1 }],
     [
@@ -118,7 +104,7 @@ describe("the query of the list of batches", () => {
     expect(parseRequest(batchListQuery, query)).toEqual({ ok: true, value: expected });
   });
 
-  it.each([
+  test.each([
     ["0", "integer_below_min_value", "integer below minimum value. Expected a value >= 1, but got 0 instead."],
     ["-1", "integer_below_min_value", "integer below minimum value. Expected a value >= 1, but got -1 instead."],
     ["101", "integer_above_max_value", "integer above maximum value. Expected a value <= 100, but got 101 instead."],
@@ -129,7 +115,7 @@ describe("the query of the list of batches", () => {
     });
   });
 
-  it.each(["", "ten", "1.5", "1e1", " 1", "0x10", "9".repeat(40)])("refuses a limit of '%s'", (limit) => {
+  test.each(["", "ten", "1.5", "1e1", " 1", "0x10", "9".repeat(40)])("refuses a limit of '%s'", (limit) => {
     expect(parseRequest(batchListQuery, { limit })).toEqual({
       ok: false,
       reason: {
@@ -144,7 +130,7 @@ describe("the query of the list of batches", () => {
 describe("a page", () => {
   const items = [{ id: "c" }, { id: "b" }, { id: "a" }];
 
-  it.each([
+  test.each([
     ["nothing", [], false, null, null],
     ["one", items.slice(0, 1), false, "c", "c"],
     ["some with more behind them", items, true, "c", "a"],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { FileRecord } from "../../src/domain/file.ts";
 import { fileForm, fileListQuery, toDeletedFile, toFileObject } from "../../src/protocol/file.ts";
 import { parseRequest } from "../../src/protocol/refusal.ts";
@@ -15,7 +15,7 @@ const record: FileRecord = {
 const PURPOSES = "'assistants', 'batch', 'evals', 'fine-tune', 'user_data', and 'vision'";
 
 describe("the file object", () => {
-  it("has every documented key, and no other", () => {
+  test("has every documented key, and no other", () => {
     expect(toFileObject(record)).toStrictEqual({
       id: "file-1",
       object: "file",
@@ -29,17 +29,17 @@ describe("the file object", () => {
     });
   });
 
-  it("says when it expires", () => {
+  test("says when it expires", () => {
     expect(toFileObject({ ...record, expiresAt: new Date(1_700_003_600_999) }).expires_at).toBe(1_700_003_600);
   });
 
-  it("leaves its id when it is deleted", () => {
+  test("leaves its id when it is deleted", () => {
     expect(toDeletedFile("file-1")).toStrictEqual({ id: "file-1", object: "file", deleted: true });
   });
 });
 
 describe("the form of an upload", () => {
-  it.each([
+  test.each([
     [{ purpose: "batch" }, { purpose: "batch", expiresAfterSeconds: 2_592_000 }],
     [{ purpose: "user_data" }, { purpose: "user_data", expiresAfterSeconds: null }],
     [expiring("batch", "3600"), { purpose: "batch", expiresAfterSeconds: 3600 }],
@@ -52,7 +52,7 @@ describe("the form of an upload", () => {
     expect(parseRequest(fileForm, fields)).toEqual({ ok: true, value: expected });
   });
 
-  it.each([
+  test.each([
     [{}, "missing_required_parameter", "Missing required parameter: 'purpose'.", "purpose"],
     [{ purpose: "" }, "invalid_value", `Invalid value: ''. Supported values are: ${PURPOSES}.`, "purpose"],
     [
@@ -103,7 +103,7 @@ describe("the form of an upload", () => {
 });
 
 describe("the query of the list of files", () => {
-  it.each([
+  test.each([
     [{}, { limit: 10_000, order: "desc" }],
     [
       { limit: "1", order: "asc" },
@@ -117,7 +117,7 @@ describe("the query of the list of files", () => {
     expect(parseRequest(fileListQuery, query)).toEqual({ ok: true, value: expected });
   });
 
-  it.each([
+  test.each([
     [{ limit: "0" }, "integer_below_min_value", "limit"],
     [{ limit: "10001" }, "integer_above_max_value", "limit"],
     [{ limit: "all" }, "invalid_type", "limit"],

@@ -1,21 +1,28 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
 import { chunkPrefix, fileKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "../batch/still-batch.ts";
-import { answerOk, answerStatus, deliverLast, failReports, standInForUpstream, workToTheEnd } from "./delivery.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
+import {
+  answerOk,
+  answerStatus,
+  deliverLast,
+  failReports,
+  standInForUpstream,
+  workToTheEnd,
+} from "../support/delivery.ts";
 
 holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
 const DOWN = new Error("R2 is down");
 
-async function resultIds(batch: StillBatch): Promise<readonly string[]> {
+async function resultIds(batch: HeldBatch): Promise<readonly string[]> {
   const row = await batch.row();
   const lines = [...(await batch.readLines(row?.outputFileId)), ...(await batch.readLines(row?.errorFileId))];
   return lines.map((line) => String(line["custom_id"]));
 }
 
 /** Puts of result chunks fail so often; all others go through. */
-function failChunkPuts(batch: StillBatch, times: number): () => number {
+function failChunkPuts(batch: HeldBatch, times: number): () => number {
   const put = env.BUCKET.put.bind(env.BUCKET) as (...args: unknown[]) => Promise<unknown>;
   let failed = 0;
   const failing = (key: string, ...rest: unknown[]) => {
@@ -30,7 +37,7 @@ function failChunkPuts(batch: StillBatch, times: number): () => number {
 describe("R2 takes no chunk", () => {
   test.each([1, 5])("%i times: the results are kept, and no line is sent again", async (times) => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 3, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 3, upstream: "mock" });
     const failedPuts = failChunkPuts(batch, times);
     await deliverLast(batch);
     expect(failedPuts()).toBe(times);
@@ -40,7 +47,7 @@ describe("R2 takes no chunk", () => {
 
   test("for longer than patience: the lines go to others, and nothing hot-loops", async () => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 1, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
     const failedPuts = failChunkPuts(batch, 1000);
     await deliverLast(batch, { stepMs: 1000 });
     expect(failedPuts()).toBeLessThan(50);
@@ -61,7 +68,7 @@ describe("reports", () => {
     ["answer_lost", 3],
   ] as const)("%s %i times: no line is sent or settled twice", async (fault, times) => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 4, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 4, upstream: "mock" });
     const reports = failReports(fault, times);
     await deliverLast(batch);
     reports.stop();
@@ -74,7 +81,7 @@ describe("reports", () => {
 
   test("that never come through end the run in the end; others take the lines on", async () => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 1, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
     const reports = failReports("lost", 1000);
     expect((await deliverLast(batch, { stepMs: 1000 })).acked).toEqual(["message-0"]);
     reports.stop();
@@ -86,7 +93,7 @@ describe("reports", () => {
 
   test("of a line that was given back while another report was under way count its try", async () => {
     standInForUpstream(() => answerStatus(429, { "retry-after": "60" }));
-    const batch = await StillBatch.launch({ lines: 1, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
     const reports = failReports("lost", 2);
     await deliverLast(batch);
     reports.stop();
@@ -99,7 +106,7 @@ describe("reports", () => {
 describe("the input", () => {
   test("that cannot be read for once is read by another, a little later", async () => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 2, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 2, upstream: "mock" });
     const get = vi.spyOn(env.BUCKET, "get").mockRejectedValueOnce(DOWN);
     await deliverLast(batch);
     expect([sent.length, get.mock.calls.length]).toEqual([0, 1]);
@@ -110,8 +117,8 @@ describe("the input", () => {
 
   test("that is gone ends the batch as failed, with a reason and every line", async () => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 2, upstream: "mock" });
-    await env.BUCKET.delete(fileKey(batch.order.inputFileId));
+    const batch = await HeldBatch.launch({ lines: 2, upstream: "mock" });
+    await env.BUCKET.delete(fileKey(batch.record.inputFileId));
     await deliverLast(batch);
     await batch.alarm();
     expect(await batch.row()).toMatchObject({
@@ -127,7 +134,7 @@ describe("the input", () => {
 describe("orders", () => {
   test("to stop, as after a cancel: what is in flight is kept, nothing more is started", async () => {
     const settings = { LINES_PER_INVOCATION: "2" };
-    const batch = await StillBatch.launch({ lines: 8, upstream: "mock", settings });
+    const batch = await HeldBatch.launch({ lines: 8, upstream: "mock", settings });
     const sent = standInForUpstream(async ({ line }) => {
       if (line === 0) await batch.stub.cancel();
       return answerOk();
@@ -142,7 +149,7 @@ describe("orders", () => {
   });
 
   test("unknown, as after a lapsed lease: everything is dropped, and the lines are run by others", async () => {
-    const batch = await StillBatch.launch({ lines: 3, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 3, upstream: "mock" });
     const sent = standInForUpstream(async ({ line, tries }) => {
       if (line === 0 && tries === 1) {
         passSeconds(41);
@@ -158,7 +165,7 @@ describe("orders", () => {
   });
 
   test("are heard during a long line, whose lease its heartbeat keeps", async () => {
-    const batch = await StillBatch.launch({ input: inputWithDelay(120_000) });
+    const batch = await HeldBatch.launch({ input: inputWithDelay(120_000) });
     await deliverLast(batch, { stepMs: 250 });
     expect(batch.tokens).toHaveLength(1);
     expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 1 } });
@@ -166,7 +173,7 @@ describe("orders", () => {
 
   test("to end with its window: lines that wait for another try settle with what there is", async () => {
     standInForUpstream(() => answerStatus(429));
-    const batch = await StillBatch.launch({ lines: 2, upstream: "mock", windowSeconds: 20 });
+    const batch = await HeldBatch.launch({ lines: 2, upstream: "mock", windowSeconds: 20 });
     await deliverLast(batch);
     await workToTheEnd(batch);
     const row = await batch.row();
@@ -177,7 +184,7 @@ describe("orders", () => {
 
 test("lines whose key can no longer be opened end as lines of an upstream out of reach", async () => {
   const sent = standInForUpstream(answerOk);
-  const batch = await StillBatch.launch({ lines: 1, upstream: "mock", sealedKey: "bm90IHNlYWxlZCBieSB1cw==" });
+  const batch = await HeldBatch.launch({ lines: 1, upstream: "mock", sealedKey: "bm90IHNlYWxlZCBieSB1cw==" });
   await workToTheEnd(batch);
   expect(sent).toEqual([]);
   expect(await batch.row()).toMatchObject({

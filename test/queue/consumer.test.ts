@@ -2,8 +2,8 @@ import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
 import { fileKey } from "../../src/stores/object-keys.ts";
 import { sealKey } from "../../src/stores/sealed-key.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "../batch/still-batch.ts";
-import { answerOk, answerStatus, deliver, deliverLast, standInForUpstream, workToTheEnd } from "./delivery.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
+import { answerOk, answerStatus, deliver, deliverLast, standInForUpstream, workToTheEnd } from "../support/delivery.ts";
 
 holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
@@ -50,7 +50,7 @@ describe("a message", () => {
   });
 
   test("is retried alone", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     const getByName = env.COORDINATORS.getByName.bind(env.COORDINATORS);
     vi.spyOn(env.COORDINATORS, "getByName").mockImplementation((name) => {
       if (name === batch.id) return getByName(name);
@@ -69,7 +69,7 @@ describe("a message", () => {
 
 describe("a dispatch", () => {
   test("is worked for until there is nothing left of its batch", async () => {
-    const batch = await StillBatch.launch({ lines: 130 });
+    const batch = await HeldBatch.launch({ lines: 130 });
     expect(await deliverLast(batch)).toEqual({ acked: ONE, retried: [] });
     await batch.alarm();
     const row = await batch.row();
@@ -81,7 +81,7 @@ describe("a dispatch", () => {
 
   test("delivered twice runs each line once", async () => {
     const sent = standInForUpstream(answerOk);
-    const batch = await StillBatch.launch({ lines: 5, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 5, upstream: "mock" });
     const message = { batchId: batch.id, token: batch.lastToken };
     expect((await deliver([message, message])).acked).toEqual(["message-0", "message-1"]);
     await deliver([message]);
@@ -89,7 +89,7 @@ describe("a dispatch", () => {
   });
 
   test("that is a dead letter is given up at its coordinator", async () => {
-    const batch = await StillBatch.launch();
+    const batch = await HeldBatch.launch();
     const message = { batchId: batch.id, token: batch.lastToken };
     expect(await deliver([message], { queue: "nightshift-dead-letters" })).toEqual({ acked: ONE, retried: [] });
     expect(await batch.claim()).toEqual({ kind: "unknown" });
@@ -110,7 +110,7 @@ describe("slots", () => {
       return answerOk();
     });
     const settings = { LINES_PER_INVOCATION: String(slots) };
-    const batch = await StillBatch.launch({ lines: 24, upstream: "mock", settings });
+    const batch = await HeldBatch.launch({ lines: 24, upstream: "mock", settings });
     await workToTheEnd(batch, settings);
     expect((await batch.row())?.counts.completed).toBe(24);
     expect(most).toBe(slots);
@@ -137,7 +137,7 @@ describe("the time of a dispatch", () => {
       await new Promise((resolve) => setTimeout(resolve, latencySeconds * 1000));
       return answerOk();
     });
-    const batch = await StillBatch.launch({ lines: 1000, upstream: "mock", settings });
+    const batch = await HeldBatch.launch({ lines: 1000, upstream: "mock", settings });
     await deliverLast(batch, { settings, stepMs: 500 });
     const lastStart = ((startedAt.at(-1) ?? 0) - (startedAt[0] ?? 0)) / 1000;
     expect(lastStart).toBeGreaterThan(least);
@@ -157,7 +157,7 @@ describe("what goes over the wire", () => {
     );
     const answer = '{"id": 9223372036854775807, "x": 1.0, "usage":{"prompt_tokens":1,"completion_tokens":1}}';
     const sent = standInForUpstream(() => new Response(answer, { headers: { "x-request-id": "req_theirs" } }));
-    const batch = await StillBatch.launch({ input: `${lines.join("\r\n")}\r\n`, upstream: "mock" });
+    const batch = await HeldBatch.launch({ input: `${lines.join("\r\n")}\r\n`, upstream: "mock" });
     await workToTheEnd(batch);
     expect(sent.map(({ body }) => body)).toEqual(bodies);
     expect(sent.map(({ url }) => url)).toEqual(bodies.map(() => "http://mock.test/v1/chat/completions"));
@@ -174,9 +174,9 @@ describe("what goes over the wire", () => {
 
   test("has the configured key, or the provider's own in its place", async () => {
     const sent = standInForUpstream(answerOk);
-    const configured = await StillBatch.launch({ lines: 1, upstream: "mock" });
+    const configured = await HeldBatch.launch({ lines: 1, upstream: "mock" });
     await deliverLast(configured);
-    const prepared = await StillBatch.prepare({ lines: 1, upstream: "mock" });
+    const prepared = await HeldBatch.prepare({ lines: 1, upstream: "mock" });
     const own = prepared.sealed(await sealKey(env.ENCRYPTION_KEY, prepared.id, "sk-own"));
     await own.begin();
     await own.alarm();
@@ -189,7 +189,7 @@ describe("what goes over the wire", () => {
 describe("a line that fails", () => {
   test("is tried again at once where it is, when that is soon", async () => {
     const sent = standInForUpstream(({ tries }) => (tries < 3 ? answerStatus(500) : answerOk()));
-    const batch = await StillBatch.launch({ lines: 2, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 2, upstream: "mock" });
     await deliverLast(batch);
     expect(batch.tokens).toHaveLength(1);
     expect(await batch.snapshot()).toMatchObject({ status: "finalizing", counts: { completed: 2 } });
@@ -201,7 +201,7 @@ describe("a line that fails", () => {
     const sent = standInForUpstream(({ line, tries }) =>
       line === 1 && tries === 1 ? answerStatus(429, { "retry-after": "60" }) : answerOk(),
     );
-    const batch = await StillBatch.launch({ lines: 3, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 3, upstream: "mock" });
     await deliverLast(batch);
     expect(await batch.snapshot()).toMatchObject({ status: "in_progress", counts: { completed: 2 } });
     expect(sent).toHaveLength(3);
@@ -217,7 +217,7 @@ describe("a line that fails", () => {
 
   test("for good is settled at once, and holds up no other", async () => {
     const sent = standInForUpstream(({ line }) => (line === 1 ? answerStatus(400) : answerOk()));
-    const batch = await StillBatch.launch({ lines: 3, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 3, upstream: "mock" });
     await workToTheEnd(batch);
     expect(sent).toHaveLength(3);
     const row = await batch.row();
@@ -229,14 +229,14 @@ describe("a line that fails", () => {
 
   test("again and again is given up after its budget of tries", async () => {
     const sent = standInForUpstream(() => answerStatus(500));
-    const batch = await StillBatch.launch({ lines: 1, upstream: "mock" });
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "mock" });
     await workToTheEnd(batch);
     expect(sent).toHaveLength(8);
     expect((await batch.row())?.counts).toEqual({ total: 1, completed: 0, failed: 1 });
   });
 
   test("because its upstream is no longer in the settings ends as unreachable", async () => {
-    const batch = await StillBatch.launch({ lines: 1, upstream: "removed" });
+    const batch = await HeldBatch.launch({ lines: 1, upstream: "removed" });
     await workToTheEnd(batch);
     const row = await batch.row();
     expect(row?.status).toBe("completed");

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ClaimedSlice } from "../../src/domain/dispatch.ts";
+import type { ClaimedSlice } from "../../src/domain/slices.ts";
 import { noAnswer } from "../../src/domain/outcome.ts";
 import { FinishedLines } from "../../src/queue/finished-lines.ts";
 

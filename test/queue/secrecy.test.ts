@@ -5,10 +5,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { parseSettings } from "../../src/config.ts";
 import { app } from "../../src/http/app.ts";
 import { logFailure } from "../../src/log.ts";
-import { holdClockAndQueue, StillBatch } from "../batch/still-batch.ts";
-import { createAs, makeGuest, makeGuestService, uploadAs } from "../http/guest-service.ts";
-import { ADMIN, send, upload, writeForm } from "../http/service.ts";
-import { deliver, deliverLast, failReports, type SentRequest, standInForUpstream } from "./delivery.ts";
+import { holdClockAndQueue, HeldBatch } from "../support/held-batch.ts";
+import { createAs, makeGuest, makeGuestService, uploadAs } from "../support/guest-service.ts";
+import { ADMIN, send, upload, writeForm } from "../support/service.ts";
+import { deliver, deliverLast, failReports, type SentRequest, standInForUpstream } from "../support/delivery.ts";
 
 holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
@@ -134,7 +134,7 @@ describe("nothing secret is logged", () => {
 
   test("when R2, D1 and the coordinator fail one after another", async () => {
     standInForUpstream(answerCompletion);
-    const batch = await StillBatch.launch({ upstream: "mock" });
+    const batch = await HeldBatch.launch({ upstream: "mock" });
     const quoting = (what: string) => Promise.reject(new Error(`${what} is away`));
     vi.spyOn(env.BUCKET, "put").mockImplementationOnce(() => quoting("R2"));
     const reports = failReports("lost", 1);
@@ -221,7 +221,7 @@ describe("a provider's own key is wiped from the coordinator", () => {
   ])("when its batch is %s, before anybody is told", async (status, end) => {
     standInForUpstream(answerCompletion);
     const id = await launchAsGuest();
-    const batch = await StillBatch.prepare().then((other) => other.with({ id }));
+    const batch = await HeldBatch.prepare().then((other) => other.with({ id }));
     expect(await batch.query("SELECT sealed_key IS NOT NULL AS sealed FROM batch")).toEqual([{ sealed: 1 }]);
     vi.spyOn(env.DB, "batch").mockRejectedValueOnce(new Error("D1 is away"));
     await end(id);

@@ -1,7 +1,7 @@
 /** The official SDK, unchanged, against the Worker: what it sends is accepted, what it reads is there. */
 import { exports } from "cloudflare:workers";
 import OpenAI, { toFile } from "openai";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 
 const LINE = '{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}\n';
 
@@ -28,7 +28,7 @@ async function uploadLine(client: OpenAI): Promise<string> {
 describe("files of the SDK", () => {
   const client = makeClient();
 
-  it("are created, retrieved, read and deleted", async () => {
+  test("are created, retrieved, read and deleted", async () => {
     const file = await client.files.create({
       file: await toFile(new Blob([LINE]), "naïve 猫.jsonl"),
       purpose: "batch",
@@ -42,13 +42,13 @@ describe("files of the SDK", () => {
     await expect(client.files.retrieve(file.id)).rejects.toBeInstanceOf(OpenAI.NotFoundError);
   });
 
-  it("can be raw bytes", async () => {
+  test("can be raw bytes", async () => {
     const bytes = new TextEncoder().encode(LINE);
     const file = await client.files.create({ file: await toFile(bytes), purpose: "batch" });
     expect(file.bytes).toBe(LINE.length);
   });
 
-  it("are walked over all pages", async () => {
+  test("are walked over all pages", async () => {
     const tenant = makeTenant("files");
     const ids = new Set<string>();
     for (let count = 0; count < 5; count += 1) ids.add(await uploadLine(tenant));
@@ -58,7 +58,7 @@ describe("files of the SDK", () => {
     expect(seen).toHaveLength(5);
   });
 
-  it("that are not accepted are bad requests", async () => {
+  test("that are not accepted are bad requests", async () => {
     const creating = client.files.create({
       file: await toFile(new Blob(["nonsense"]), "input.jsonl"),
       purpose: "batch",
@@ -72,7 +72,7 @@ describe("files of the SDK", () => {
 });
 
 describe("batches of the SDK", () => {
-  it("are created, retrieved and cancelled", async () => {
+  test("are created, retrieved and cancelled", async () => {
     // Nobody answers there, so that the batch lives until it is told not to.
     const client = makeTenant("batches");
     const batch = await client.batches.create({
@@ -89,7 +89,7 @@ describe("batches of the SDK", () => {
     expect((await client.batches.cancel(batch.id)).cancelling_at).toBe(cancelled.cancelling_at);
   });
 
-  it("are walked over all pages", async () => {
+  test("are walked over all pages", async () => {
     const client = makeTenant("lists");
     const ids = new Set<string>();
     for (let count = 0; count < 5; count += 1) {
@@ -106,7 +106,7 @@ describe("batches of the SDK", () => {
     expect(seen).toHaveLength(5);
   });
 
-  it("are refused with the SDK's own errors", async () => {
+  test("are refused with the SDK's own errors", async () => {
     const client = makeClient();
     const creating = client.batches.create({ input_file_id: "file-0", endpoint: "/v1/embeddings" } as never);
     await expect(creating).rejects.toMatchObject({

@@ -1,6 +1,6 @@
 /** Pages that are cut by the bytes of their errors. How pages follow one another: batches.test.ts. */
 import { env } from "cloudflare:workers";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
 import { listBatches, MAX_INLINE_ERROR_BYTES, MAX_PAGE_ERROR_BYTES } from "../../src/stores/batch-list.ts";
 import { saveBatch } from "../../src/stores/batches.ts";
@@ -38,7 +38,7 @@ describe("batches that failed validation", () => {
 
   const [page, inline, large] = [MAX_PAGE_ERROR_BYTES, MAX_INLINE_ERROR_BYTES, 1_500_000];
 
-  it.each([
+  test.each([
     ["as long as a page may have", [large, large, page - 2 * large], 3, 2],
     ["a byte longer", [large, large, page - 2 * large + 1], 2, 2],
     ["just short enough to come with the row", [inline, inline], 2, 1],

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it, vi } from "vitest";
-import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal, NO_TIMES } from "../../src/domain/batch.ts";
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
 import {
   listRunningBatches,
@@ -16,6 +16,7 @@ import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
 import { probeBucket, probeDatabase } from "../../src/stores/probe.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { openSealedKey, sealKey } from "../../src/stores/sealed-key.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const now = new Date("2026-11-22T03:00:00Z");
 const db = env.DB;
@@ -23,30 +24,6 @@ const db = env.DB;
 beforeAll(async () => {
   await openDatabase(db);
 });
-
-function makeBatch(changes: Partial<BatchRecord> = {}): BatchRecord {
-  return {
-    id: `batch_${crypto.randomUUID()}`,
-    tenant: "org-a",
-    status: "validating",
-    endpoint: "/v1/embeddings",
-    inputFileId: "file-1",
-    completionWindow: "24h",
-    upstream: "echo",
-    model: null,
-    metadata: null,
-    errors: null,
-    usage: null,
-    outputFileId: null,
-    errorFileId: null,
-    outputExpiresAfterSeconds: null,
-    counts: { total: 0, completed: 0, failed: 0 },
-    createdAt: now,
-    expiresAt: new Date(now.getTime() + 86_400_000),
-    times: NO_TIMES,
-    ...changes,
-  };
-}
 
 function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
   return {
@@ -62,8 +39,8 @@ function makeOutput(changes: Partial<FileRecord> = {}): FileRecord {
 }
 
 describe("batches", () => {
-  it("are found as they were saved, by their own tenant only", async () => {
-    const batch = makeBatch({
+  test("are found as they were saved, by their own tenant only", async () => {
+    const batch = aBatch({
       status: "completed",
       model: "m",
       metadata: { "a.b": "ü", __proto__x: "" },
@@ -88,26 +65,26 @@ describe("batches", () => {
     expect(await findBatch(db, "org-b", batch.id)).toBeNull();
   });
 
-  it.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
-    const saved = makeBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
+  test.each(BATCH_STATUSES)("that are %s are overwritten unless that is final", async (status) => {
+    const saved = aBatch({ status, counts: { total: 5, completed: 1, failed: 0 } });
     await saveBatch(db, saved);
     const next = { ...saved, status: "in_progress", counts: { total: 5, completed: 2, failed: 1 } } as const;
     await saveBatch(db, next);
     expect(await findBatch(db, "org-a", saved.id)).toEqual(isFinal(status) ? saved : next);
   });
 
-  it("never change their tenant", async () => {
-    const batch = makeBatch();
+  test("never change their tenant", async () => {
+    const batch = aBatch();
     await saveBatch(db, batch);
     await saveBatch(db, { ...batch, tenant: "org-b", status: "failed" });
     expect(await findBatch(db, "org-a", batch.id)).toEqual(batch);
     expect(await findBatch(db, "org-b", batch.id)).toBeNull();
   });
 
-  it("become final together with their files, and only once", async () => {
+  test("become final together with their files, and only once", async () => {
     const output = makeOutput();
-    const batch = makeBatch({ status: "finalizing" });
-    const completed = makeBatch({ ...batch, status: "completed", outputFileId: output.id });
+    const batch = aBatch({ status: "finalizing" });
+    const completed = aBatch({ ...batch, status: "completed", outputFileId: output.id });
     await saveBatch(db, batch);
     await saveFinalBatch(db, completed, [output]);
     expect(await findBatch(db, "org-a", batch.id)).toEqual(completed);
@@ -118,19 +95,19 @@ describe("batches", () => {
     expect(await findFile(db, { ...output, now })).toBeNull();
   });
 
-  it("are finalized anew when the first try did not get that far", async () => {
+  test("are finalized anew when the first try did not get that far", async () => {
     const early = makeOutput({ bytes: 1 });
     const final = { ...early, bytes: 2 };
-    const batch = makeBatch({ status: "finalizing" });
+    const batch = aBatch({ status: "finalizing" });
     await saveFinalBatch(db, batch, [early]);
     await saveFinalBatch(db, { ...batch, status: "completed" }, [final]);
     expect(await findFile(db, { ...early, now })).toEqual(final);
   });
 
-  it("are listed newest first, page by page, ties broken by the id", async () => {
+  test("are listed newest first, page by page, ties broken by the id", async () => {
     const tenant = "org-listing";
     const batches = [3, 2, 2, 2, 1].map((second, index) =>
-      makeBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
+      aBatch({ tenant, id: `batch_${9 - index}`, createdAt: new Date(now.getTime() + second * 1000) }),
     );
     for (const batch of batches.toReversed()) await saveBatch(db, batch);
     const seen: BatchRecord[] = [];
@@ -146,12 +123,12 @@ describe("batches", () => {
     expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual(nothing);
   });
 
-  it("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
+  test("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
     const upstream = "contended";
     const counts = { total: 10, completed: 3, failed: 1 };
-    for (const status of BATCH_STATUSES) await saveBatch(db, makeBatch({ status, upstream, tenant: `org-${status}` }));
-    const younger = makeBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
-    const older = makeBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
+    for (const status of BATCH_STATUSES) await saveBatch(db, aBatch({ status, upstream, tenant: `org-${status}` }));
+    const younger = aBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
+    const older = aBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
     for (const batch of [younger, older]) await saveBatch(db, batch);
     const running = await listRunningBatches(db, upstream, now);
     expect(running).toHaveLength(3);
@@ -160,10 +137,10 @@ describe("batches", () => {
     expect(await listRunningBatches(db, "idle", now)).toEqual([]);
   });
 
-  it("contend with what they can run now, and not when that is nothing or their window is over", async () => {
+  test("contend with what they can run now, and not when that is nothing or their window is over", async () => {
     const upstream = "contended too";
     const counts = { total: 10, completed: 0, failed: 0 };
-    const [waiting, partly, expired] = [0, 1, 2].map(() => makeBatch({ status: "in_progress", upstream, counts }));
+    const [waiting, partly, expired] = [0, 1, 2].map(() => aBatch({ status: "in_progress", upstream, counts }));
     if (waiting === undefined || partly === undefined || expired === undefined) throw new Error("three were made");
     for (const batch of [waiting, partly, { ...expired, expiresAt: now }]) await saveBatch(db, batch);
     await saveProgress(db, waiting, 0);
@@ -173,24 +150,24 @@ describe("batches", () => {
     ]);
   });
 
-  it.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
+  test.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
     const input = makeOutput({ purpose: "batch" });
-    const batch = makeBatch({ status, inputFileId: input.id });
+    const batch = aBatch({ status, inputFileId: input.id });
     await insertFile(db, input);
     await saveBatch(db, batch);
     expect(await isInputHeld(db, input.id)).toBe(!isFinal(status));
     expect(await isInputHeld(db, input.id, batch.id)).toBe(false);
-    await saveBatch(db, makeBatch({ inputFileId: input.id }));
+    await saveBatch(db, aBatch({ inputFileId: input.id }));
     expect(await isInputHeld(db, input.id, batch.id)).toBe(true);
   });
 
-  it("hold no file of another tenant", async () => {
+  test("hold no file of another tenant", async () => {
     const input = makeOutput({ purpose: "batch", tenant: "org-owner" });
     await insertFile(db, input);
-    await saveBatch(db, makeBatch({ tenant: "org-stranger", inputFileId: input.id }));
+    await saveBatch(db, aBatch({ tenant: "org-stranger", inputFileId: input.id }));
     expect(await isInputHeld(db, input.id)).toBe(false);
     await hideFile(db, { ...input, now });
-    await saveBatch(db, makeBatch({ tenant: "org-owner", inputFileId: input.id }));
+    await saveBatch(db, aBatch({ tenant: "org-owner", inputFileId: input.id }));
     expect(await isInputHeld(db, input.id)).toBe(true);
   });
 });
@@ -199,15 +176,15 @@ describe("progress", () => {
   const usage = { inputTokens: 5, cachedTokens: 1, outputTokens: 3, reasoningTokens: 0, totalTokens: 8 };
   const counts = { total: 9, completed: 4, failed: 2 };
 
-  it("is written into the copy, and nothing else is", async () => {
-    const batch = makeBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
+  test("is written into the copy, and nothing else is", async () => {
+    const batch = aBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, counts, usage, model: "another-model" }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
   });
 
-  it("is not written into a copy of another status", async () => {
-    const batch = makeBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
+  test("is not written into a copy of another status", async () => {
+    const batch = aBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
     await saveBatch(db, batch);
     await saveProgress(db, { ...batch, status: "in_progress", counts, usage }, 3);
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual(batch);
@@ -215,7 +192,7 @@ describe("progress", () => {
 });
 
 describe("the schema", () => {
-  it("is applied once to a database, and may be applied again", async () => {
+  test("is applied once to a database, and may be applied again", async () => {
     const database = spyOn(makeDatabase());
     const opened = await Promise.all([1, 2, 3].map(() => openDatabase(database.db)));
     expect(opened).toEqual([database.db, database.db, database.db]);
@@ -224,21 +201,21 @@ describe("the schema", () => {
     expect(database.batch).toHaveBeenCalledTimes(calls);
   });
 
-  it("is tried again after a failure", async () => {
+  test("is tried again after a failure", async () => {
     const database = spyOn(makeDatabase());
     database.batch.mockRejectedValueOnce(new Error("D1 is away"));
     await expect(openDatabase(database.db)).rejects.toThrow("D1 is away");
     await expect(openDatabase(database.db)).resolves.toBe(database.db);
   });
 
-  it("does not wait for a request that was cut off while it applied it", async () => {
+  test("does not wait for a request that was cut off while it applied it", async () => {
     const database = spyOn(makeDatabase());
     database.batch.mockReturnValueOnce(new Promise(() => {}));
     void openDatabase(database.db);
     await expect(openDatabase(database.db)).resolves.toBe(database.db);
   });
 
-  it("lets its partial indexes serve the questions about live batches", async () => {
+  test("lets its partial indexes serve the questions about live batches", async () => {
     const statuses: BatchStatus[] = ["validating", "in_progress", "finalizing", "cancelling"];
     const list = statuses.map((status) => `'${status}'`).join(", ");
     const plan = await db
@@ -251,17 +228,17 @@ describe("the schema", () => {
 describe("a sealed key", () => {
   const secret = "a-secret-of-more-than-thirty-two-characters";
 
-  it("opens for its own batch", async () => {
+  test("opens for its own batch", async () => {
     const sealed = await sealKey(secret, "batch_1", "sk-provider-ü");
     expect(sealed).not.toContain("sk-provider");
     expect(await openSealedKey(secret, "batch_1", sealed)).toBe("sk-provider-ü");
   });
 
-  it("never looks the same twice", async () => {
+  test("never looks the same twice", async () => {
     expect(await sealKey(secret, "batch_1", "sk")).not.toBe(await sealKey(secret, "batch_1", "sk"));
   });
 
-  it.each([
+  test.each([
     ["for another batch", secret, "batch_2"],
     ["under another secret", `${secret}!`, "batch_1"],
   ])("does not open %s", async (_, key, batchId) => {
@@ -269,7 +246,7 @@ describe("a sealed key", () => {
     await expect(openSealedKey(key, batchId, sealed)).rejects.toThrow(/Decryption failed/);
   });
 
-  it("does not open when it was changed", async () => {
+  test("does not open when it was changed", async () => {
     const bytes = Uint8Array.fromBase64(await sealKey(secret, "batch_1", "sk"));
     bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
     await expect(openSealedKey(secret, "batch_1", bytes.toBase64())).rejects.toThrow(/Decryption failed/);
@@ -277,14 +254,14 @@ describe("a sealed key", () => {
 });
 
 describe("object keys", () => {
-  it("put all chunks of a batch under its prefix", () => {
+  test("put all chunks of a batch under its prefix", () => {
     expect(chunkKey("batch_1", "abc").startsWith(chunkPrefix("batch_1"))).toBe(true);
     expect(chunkKey("batch_12", "abc").startsWith(chunkPrefix("batch_1"))).toBe(false);
   });
 });
 
 describe("the probes", () => {
-  it("reach both stores", async () => {
+  test("reach both stores", async () => {
     await expect(Promise.all([probeDatabase(db), probeBucket(env.BUCKET)])).resolves.toBeDefined();
   });
 });

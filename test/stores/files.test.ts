@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import type { FileRecord } from "../../src/domain/file.ts";
 import { MAX_UPLOAD_HELD_BYTES, UPLOAD_PART_BYTES } from "../../src/domain/limits.ts";
 import {
@@ -40,14 +40,14 @@ function later(milliseconds: number): Date {
 }
 
 describe("files", () => {
-  it("are found as they were inserted, by their own tenant only", async () => {
+  test("are found as they were inserted, by their own tenant only", async () => {
     const file = makeFile({ expiresAt: later(1000) });
     await insertFile(db, file);
     expect(await findFile(db, { tenant: "org-a", id: file.id, now })).toEqual(file);
     expect(await findFile(db, { tenant: "org-b", id: file.id, now })).toBeNull();
   });
 
-  it("are gone from the moment they expire", async () => {
+  test("are gone from the moment they expire", async () => {
     const file = makeFile({ tenant: "org-expiring", expiresAt: later(1000) });
     await insertFile(db, file);
     const query = { tenant: file.tenant, purpose: null, order: "asc", limit: 10, after: null } as const;
@@ -58,7 +58,7 @@ describe("files", () => {
     expect(await hideFile(db, { ...file, now: later(1000) })).toBe(false);
   });
 
-  it("are hidden once, by their own tenant only", async () => {
+  test("are hidden once, by their own tenant only", async () => {
     const file = makeFile();
     await insertFile(db, file);
     expect(await hideFile(db, { tenant: "org-b", id: file.id, now })).toBe(false);
@@ -69,7 +69,7 @@ describe("files", () => {
     expect(await findFile(db, { ...file, now })).toBeNull();
   });
 
-  it("stay readable for batches that were created before they were deleted or expired", async () => {
+  test("stay readable for batches that were created before they were deleted or expired", async () => {
     const file = makeFile({ expiresAt: later(5000) });
     await insertFile(db, file);
     await hideFile(db, { ...file, now: later(2000) });
@@ -84,7 +84,7 @@ describe("files", () => {
     expect(await findInputFile(db, { ...late, createdAt: later(5000) })).toBeNull();
   });
 
-  it("are removed with their bytes, as often as it is asked", async () => {
+  test("are removed with their bytes, as often as it is asked", async () => {
     const file = makeFile();
     await insertFile(db, file);
     await env.BUCKET.put(fileKey(file.id), "bytes");
@@ -94,7 +94,7 @@ describe("files", () => {
     expect(await findInputFile(db, { tenant: "org-a", inputFileId: file.id, createdAt: new Date(0) })).toBeNull();
   });
 
-  it("are listed page by page, either way round, ties broken by the id", async () => {
+  test("are listed page by page, either way round, ties broken by the id", async () => {
     const tenant = "org-listing";
     const files = [1, 2, 2, 2, 3].map((second, index) =>
       makeFile({
@@ -132,7 +132,7 @@ describe("files", () => {
 describe("an object of unknown length", () => {
   const part = UPLOAD_PART_BYTES;
 
-  it.each([
+  test.each([
     ["nothing", []],
     ["a few bytes", [5, 7]],
     ["a byte less than a part", [part - 1]],
@@ -161,7 +161,7 @@ describe("an object of unknown length", () => {
     await env.BUCKET.delete(key);
   });
 
-  it.each([
+  test.each([
     ["before its first byte", 0],
     ["within the first part", 10],
     ["within the third part", 2 * part + 1],
@@ -180,7 +180,7 @@ describe("an object of unknown length", () => {
     created.mockRestore();
   });
 
-  it.each([
+  test.each([
     ["takes", MAX_UPLOAD_HELD_BYTES, "taken"],
     ["does not take", MAX_UPLOAD_HELD_BYTES + 1, "waiting"],
   ] as const)("while R2 is slow %s %i bytes into memory", async (_, length, expected) => {
@@ -204,7 +204,7 @@ describe("an object of unknown length", () => {
     await writing;
   });
 
-  it("holds buffers of no more than 7 MiB together, the ones it grew out of included", async () => {
+  test("holds buffers of no more than 7 MiB together, the ones it grew out of included", async () => {
     const sizes: number[] = [];
     const transfer = vi.spyOn(ArrayBuffer.prototype, "transfer").mockImplementation(function grow(
       this: ArrayBuffer,
@@ -224,7 +224,7 @@ describe("an object of unknown length", () => {
     expect(Math.max(...sizes)).toBeLessThanOrEqual(MAX_UPLOAD_HELD_BYTES);
   });
 
-  it("leaves nothing when it is aborted after it was finished", async () => {
+  test("leaves nothing when it is aborted after it was finished", async () => {
     const key = `files/${crypto.randomUUID()}`;
     const upload = new ObjectUpload(env.BUCKET, key);
     await upload.write(makeBytes(part + 1));

@@ -1,7 +1,6 @@
 /** Holds every statement of src/stores to an index: what D1 reads is billed by row, and must not grow with the tables. */
 import { env } from "cloudflare:workers";
-import { beforeAll, describe, expect, it } from "vitest";
-import { NO_TIMES, type BatchRecord } from "../../src/domain/batch.ts";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { FileRecord } from "../../src/domain/file.ts";
 import * as lists from "../../src/stores/batch-list.ts";
 import * as batches from "../../src/stores/batches.ts";
@@ -9,6 +8,7 @@ import * as files from "../../src/stores/files.ts";
 import * as guestUse from "../../src/stores/guest-use.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import * as sweeps from "../../src/stores/sweeps.ts";
+import { aBatch } from "../support/batch-record.ts";
 
 const now = new Date("2026-11-22T03:00:00Z");
 const tenant = "org-plans";
@@ -17,26 +17,7 @@ beforeAll(async () => {
   await openDatabase(env.DB);
 });
 
-const batch: BatchRecord = {
-  id: "batch_plans",
-  tenant,
-  status: "completed",
-  endpoint: "/v1/embeddings",
-  inputFileId: "file-plans",
-  completionWindow: "24h",
-  upstream: "echo",
-  model: null,
-  metadata: null,
-  errors: null,
-  usage: null,
-  outputFileId: null,
-  errorFileId: null,
-  outputExpiresAfterSeconds: null,
-  counts: { total: 0, completed: 0, failed: 0 },
-  createdAt: now,
-  expiresAt: now,
-  times: NO_TIMES,
-};
+const batch = aBatch({ id: "batch_plans", tenant, status: "completed", inputFileId: "file-plans", createdAt: now });
 
 const file: FileRecord = {
   id: "file-plans",
@@ -96,7 +77,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
 };
 
 describe("a statement's plan", () => {
-  it("is asked for every function that is given the database", () => {
+  test("is asked for every function that is given the database", () => {
     const exported = Object.entries({ ...batches, ...lists, ...files, ...guestUse, ...sweeps });
     const asking = exported.filter(
       ([, value]) => typeof value === "function" && /^(async )?function \w+\(db/.test(String(value)),
@@ -105,13 +86,13 @@ describe("a statement's plan", () => {
     expect(Object.keys(CALLS).toSorted()).toEqual(asking.map(([name]) => name).toSorted());
   });
 
-  it.each(Object.entries(CALLS))("%s seeks, and neither scans nor sorts", async (_name, calls) => {
+  test.each(Object.entries(CALLS))("%s seeks, and neither scans nor sorts", async (_name, calls) => {
     const steps = (await Promise.all(calls.map(explain))).flat();
 
     expect(steps.filter((step) => /SCAN (?!CONSTANT ROW)|TEMP B-TREE/.test(step))).toEqual([]);
   });
 
-  it.each([
+  test.each([
     ["batches", (db: D1Database) => lists.listBatches(db, { ...page, after: batch })],
     ["files", (db: D1Database) => files.listFiles(db, { ...page, after: file, purpose: null, order: "desc", now })],
   ])("finds the place behind the last page of %s in the index", async (_name, call) => {

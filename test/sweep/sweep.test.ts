@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { BatchRecord } from "../../src/domain/batch.ts";
 import { saveFinalBatch, findBatch, saveBatch } from "../../src/stores/batches.ts";
 import { insertFile } from "../../src/stores/files.ts";
@@ -8,7 +8,7 @@ import { openDatabase } from "../../src/stores/schema.ts";
 import { LIVE_BATCHES, REMOVABLE_FILES } from "../../src/stores/sweeps.ts";
 import worker from "../../src/index.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
-import { holdClockAndQueue, passSeconds, StillBatch } from "../batch/still-batch.ts";
+import { holdClockAndQueue, passSeconds, HeldBatch } from "../support/held-batch.ts";
 
 const DAY_MS = 86_400_000;
 const TEN_MINUTES = 600;
@@ -56,8 +56,8 @@ async function traces(id: string): Promise<readonly ("row" | "bytes")[]> {
 
 /** A row that no coordinator knows of. */
 async function makeRow(change: Partial<BatchRecord> = {}): Promise<BatchRecord> {
-  const { order } = await StillBatch.prepare();
-  const batch: BatchRecord = { ...order, tenant: "t", ...change };
+  const { record } = await HeldBatch.prepare();
+  const batch: BatchRecord = { ...record, tenant: "t", ...change };
   await saveBatch(await openDatabase(env.DB), batch);
   return batch;
 }
@@ -67,7 +67,7 @@ async function statusOf({ tenant, id }: BatchRecord): Promise<string | undefined
 }
 
 describe("a file", () => {
-  it.each([
+  test.each([
     ["has expired", { expiresInMs: -1 }, []],
     ["expires this instant", { expiresInMs: 0 }, []],
     ["was deleted, and a crash left its bytes", { isDeleted: true }, []],
@@ -82,7 +82,7 @@ describe("a file", () => {
     expect(await run()).toMatchObject({ filesRemoved: 0 });
   });
 
-  it.each(["validating", "in_progress", "finalizing", "cancelling"] as const)(
+  test.each(["validating", "in_progress", "finalizing", "cancelling"] as const)(
     "that a batch reads which is %s is kept until that batch is done",
     async (status) => {
       const id = await makeFile({ expiresInMs: -1, isDeleted: true });
@@ -95,14 +95,14 @@ describe("a file", () => {
     },
   );
 
-  it("is not held by another tenant's batch that names it", async () => {
+  test("is not held by another tenant's batch that names it", async () => {
     const id = await makeFile({ expiresInMs: -1 });
     await makeRow({ inputFileId: id, tenant: "somebody else" });
     await run();
     expect(await traces(id)).toEqual([]);
   });
 
-  it("is hidden before its bytes go, and keeps its row until they are gone", async () => {
+  test("is hidden before its bytes go, and keeps its row until they are gone", async () => {
     const id = await makeFile({ expiresInMs: -1 });
     const removal = vi.spyOn(env.BUCKET, "delete").mockRejectedValue(new Error("R2 is away"));
     await run();
@@ -113,7 +113,7 @@ describe("a file", () => {
     expect(await traces(id)).toEqual([]);
   });
 
-  it("is one of at most 900 that go in one run; the rest goes in the next", async () => {
+  test("is one of at most 900 that go in one run; the rest goes in the next", async () => {
     const db = await openDatabase(env.DB);
     await db
       .prepare(
@@ -135,7 +135,7 @@ describe("an object", () => {
     return sweep(env, new Date(uploaded + ageMs));
   }
 
-  it.each([
+  test.each([
     ["a file without a row", () => fileKey(crypto.randomUUID())],
     ["a chunk of a batch that nobody knows", () => chunkKey("batch_0", crypto.randomUUID())],
     ["a chunk without a batch", () => "batches/stray"],
@@ -149,13 +149,13 @@ describe("an object", () => {
     expect(await run()).toMatchObject({ orphansRemoved: 0 });
   });
 
-  it("stays when it is a file with a row, however old", async () => {
+  test("stays when it is a file with a row, however old", async () => {
     const id = await makeFile();
     expect(await run()).toMatchObject({ orphansRemoved: 0 });
     expect(await traces(id)).toEqual(["row", "bytes"]);
   });
 
-  it.each([
+  test.each([
     ["a chunk", (id: string) => chunkKey(id, "one")],
     ["a result that is not published yet", (id: string) => fileKey(`file-of-${id}`)],
   ])("stays while it is %s of a live batch", async (_, makeKey) => {
@@ -169,8 +169,8 @@ describe("an object", () => {
     expect(await env.BUCKET.head(key)).toBeNull();
   });
 
-  it("stays when it is the result of a batch that D1 would not hear of for days", async () => {
-    const batch = await StillBatch.launch();
+  test("stays when it is the result of a batch that D1 would not hear of for days", async () => {
+    const batch = await HeldBatch.launch();
     await batch.settle(await batch.take(), { phase: "leaving" });
     vi.spyOn(env.DB, "batch").mockRejectedValueOnce(new Error("D1 is down"));
     await batch.alarm();
@@ -182,7 +182,7 @@ describe("an object", () => {
     expect(await batch.readLines(row?.outputFileId)).toHaveLength(3);
   });
 
-  it("is looked at page by page, over as many runs as it takes, and from the start again", async () => {
+  test("is looked at page by page, over as many runs as it takes, and from the start again", async () => {
     const keys = Array.from({ length: 1003 }, (_, number) => `files/orphan-${String(number).padStart(5, "0")}`);
     for (let from = 0; from < keys.length; from += 50) {
       await Promise.all(keys.slice(from, from + 50).map((key) => env.BUCKET.put(key, "")));
@@ -199,8 +199,8 @@ describe("an object", () => {
 });
 
 describe("a batch", () => {
-  it("whose coordinator went silent goes on", async () => {
-    const batch = await StillBatch.start();
+  test("whose coordinator went silent goes on", async () => {
+    const batch = await HeldBatch.start();
     await batch.loseAlarm();
     expect(await batch.alarm()).toBe(false);
     expect(await run()).toMatchObject({ batchesWoken: 1 });
@@ -209,8 +209,8 @@ describe("a batch", () => {
     expect(await batch.row()).toMatchObject({ status: "in_progress" });
   });
 
-  it("that is at work notices nothing", async () => {
-    const batch = await StillBatch.launch();
+  test("that is at work notices nothing", async () => {
+    const batch = await HeldBatch.launch();
     const { token, slices } = await batch.take();
     await run();
     await batch.alarm();
@@ -220,8 +220,8 @@ describe("a batch", () => {
     expect(await batch.row()).toMatchObject({ status: "completed", counts: { completed: 3 } });
   });
 
-  it("that was cancelling when its coordinator went silent becomes cancelled", async () => {
-    const batch = await StillBatch.launch();
+  test("that was cancelling when its coordinator went silent becomes cancelled", async () => {
+    const batch = await HeldBatch.launch();
     await batch.stub.cancel();
     await batch.loseAlarm();
     await run();
@@ -229,7 +229,7 @@ describe("a batch", () => {
     expect(await batch.row()).toMatchObject({ status: "cancelled" });
   });
 
-  it.each(["validating", "in_progress", "finalizing", "cancelling"] as const)(
+  test.each(["validating", "in_progress", "finalizing", "cancelling"] as const)(
     "that is %s in D1 and nowhere else has failed, after ten minutes",
     async (status) => {
       const batch = await makeRow({ status });
@@ -247,7 +247,7 @@ describe("a batch", () => {
     },
   );
 
-  it("that became final since D1 was asked stays as it is, and says nothing", async () => {
+  test("that became final since D1 was asked stays as it is, and says nothing", async () => {
     const stale = await makeRow({ status: "in_progress" });
     await saveFinalBatch(env.DB, { ...stale, status: "completed" }, []);
     passSeconds(TEN_MINUTES);
@@ -257,7 +257,7 @@ describe("a batch", () => {
     expect(logged).not.toHaveBeenCalled();
   });
 
-  it("that D1 no longer knows is not brought back", async () => {
+  test("that D1 no longer knows is not brought back", async () => {
     const batch = await makeRow();
     await env.DB.prepare("DELETE FROM batches WHERE id = ?1").bind(batch.id).run();
     passSeconds(TEN_MINUTES);
@@ -265,18 +265,18 @@ describe("a batch", () => {
     expect(await statusOf(batch)).toBeUndefined();
   });
 
-  it("is one of at most 200 that are woken in one run; the rest is woken in the next", async () => {
-    const { order } = await StillBatch.prepare();
+  test("is one of at most 200 that are woken in one run; the rest is woken in the next", async () => {
+    const { record } = await HeldBatch.prepare();
     const db = await openDatabase(env.DB);
     const ids = Array.from({ length: 203 }, (_, number) => `batch_${String(number).padStart(5, "0")}`);
-    await Promise.all(ids.map((id) => saveBatch(db, { ...order, id })));
+    await Promise.all(ids.map((id) => saveBatch(db, { ...record, id })));
     expect(await run()).toMatchObject({ batchesWoken: 200 });
     expect(await run()).toMatchObject({ batchesWoken: 3 });
     expect(await run()).toMatchObject({ batchesWoken: 200 });
   });
 
-  it("that cannot be woken does not keep the others asleep", async () => {
-    const [first, second] = [await StillBatch.start(), await StillBatch.start()];
+  test("that cannot be woken does not keep the others asleep", async () => {
+    const [first, second] = [await HeldBatch.start(), await HeldBatch.start()];
     await first.loseAlarm();
     await second.loseAlarm();
     const [early, late] = [first, second].toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -296,7 +296,7 @@ describe("a batch", () => {
 });
 
 describe("a run", () => {
-  it.each([
+  test.each([
     [
       "R2 does not list",
       () => vi.spyOn(env.BUCKET, "list").mockRejectedValue(new Error("away")),
@@ -313,7 +313,7 @@ describe("a run", () => {
     ],
   ])("in which %s does what else there is to do", async (_, breakIt, parts) => {
     await makeFile({ expiresInMs: -1 });
-    const batch = await StillBatch.start();
+    const batch = await HeldBatch.start();
     await batch.loseAlarm();
     breakIt();
     const complained = vi.spyOn(console, "error").mockReturnValue();
@@ -327,7 +327,7 @@ describe("a run", () => {
     });
   });
 
-  it("is started by the cron trigger and leaves one line in the log", async () => {
+  test("is started by the cron trigger and leaves one line in the log", async () => {
     await makeFile({ expiresInMs: -1 });
     const logged = vi.spyOn(console, "log").mockReturnValue();
     await worker.scheduled({ scheduledTime: Date.now(), cron: "*/5 * * * *", noRetry: () => {} }, env);
@@ -336,7 +336,7 @@ describe("a run", () => {
     ]);
   });
 
-  it.each([
+  test.each([
     ["files", REMOVABLE_FILES, ["files_by_expiry", "files_deleted", "batches_live_by_file"]],
     ["batches", LIVE_BATCHES, ["batches_live_by_id"]],
   ])("asks for %s by their indexes, and sorts nothing", async (_, query, indexes) => {

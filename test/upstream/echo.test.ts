@@ -1,7 +1,7 @@
 import type OpenAI from "openai";
 import { afterEach, beforeEach, describe, expect, expectTypeOf, test, vi } from "vitest";
 import type { EchoUpstream } from "../../src/config.ts";
-import { ENDPOINT_PATHS } from "../../src/domain/endpoints.ts";
+import { ENDPOINT_PATHS } from "../../src/protocol/endpoints.ts";
 import { noAnswer, type Outcome } from "../../src/domain/outcome.ts";
 import type { embeddings } from "../../src/upstream/echo-embeddings.ts";
 import type { moderation } from "../../src/upstream/echo-moderation.ts";

@@ -6,18 +6,20 @@ import { batchListQuery, toBatch } from "../../protocol/batch.ts";
 import { batchOrderSchema } from "../../protocol/batch-order.ts";
 import { toPage } from "../../protocol/list.ts";
 import { parseRequest } from "../../protocol/refusal.ts";
+import { noSuchBatch } from "../../protocol/request-problems.ts";
 import { listBatches } from "../../stores/batch-list.ts";
 import { findBatch } from "../../stores/batches.ts";
-import { noSuchBatch, valueOf } from "../api-error.ts";
-import type { AppEnv } from "../app-env.ts";
-import { authenticate, UPSTREAM_HEADER } from "../auth.ts";
+import { ApiError, valueOf } from "../api-error.ts";
+import type { CallerEnv } from "../app-env.ts";
+import { authenticate } from "../auth.ts";
+import { UPSTREAM_HEADER } from "../caller.ts";
 import { cancelBatch, findCurrentBatch, type WantedBatch } from "../find-batch.ts";
 import { admitGuest } from "../guest-admission.ts";
 import { refuseMethod } from "../method.ts";
 import { createBatch } from "../new-batch.ts";
 import { readJson } from "../request-body.ts";
 
-export const batches = new Hono<AppEnv>()
+export const batches = new Hono<CallerEnv>()
   .use(authenticate)
   .post("/", admitGuest, async (c) => {
     const { caller, settings, db } = c.var;
@@ -30,7 +32,7 @@ export const batches = new Hono<AppEnv>()
     const query = valueOf(parseRequest(batchListQuery, c.req.query()));
     const { tenant } = c.var.caller;
     const after = query.after === undefined ? null : await findBatch(c.var.db, tenant, query.after);
-    if (query.after !== undefined && after === null) throw noSuchBatch(query.after);
+    if (query.after !== undefined && after === null) throw new ApiError(404, noSuchBatch(query.after));
     const { batches: found, hasMore } = await listBatches(c.var.db, { tenant, limit: query.limit, after });
     return c.json(toPage(found.map(toBatch), hasMore));
   })
@@ -41,11 +43,11 @@ export const batches = new Hono<AppEnv>()
   .post("/:id/cancel", async (c) => answerBatch(c, await cancelBatch(toWanted(c, c.req.param("id")))))
   .all("/:id/cancel", refuseMethod("POST"));
 
-function toWanted(c: Context<AppEnv>, id: string): WantedBatch {
+function toWanted(c: Context<CallerEnv>, id: string): WantedBatch {
   return { env: c.env, db: c.var.db, tenant: c.var.caller.tenant, id };
 }
 
-function answerBatch(c: Context<AppEnv>, batch: BatchRecord): Response {
+function answerBatch(c: Context<CallerEnv>, batch: BatchRecord): Response {
   c.set("batchId", batch.id);
   return c.json(toBatch(batch));
 }

@@ -5,10 +5,11 @@ import type { FileRecord } from "../../domain/file.ts";
 import { fileListQuery, toDeletedFile, toFileObject } from "../../protocol/file.ts";
 import { toPage } from "../../protocol/list.ts";
 import { parseRequest } from "../../protocol/refusal.ts";
+import { noSuchFile } from "../../protocol/request-problems.ts";
 import { isInputHeld } from "../../stores/batches.ts";
 import { findFile, hideFile, listFiles, removeFile } from "../../stores/files.ts";
-import { noSuchFile, valueOf } from "../api-error.ts";
-import type { AppEnv } from "../app-env.ts";
+import { ApiError, valueOf } from "../api-error.ts";
+import type { CallerEnv } from "../app-env.ts";
 import { authenticate } from "../auth.ts";
 import { answerContent } from "../content.ts";
 import { admitGuest } from "../guest-admission.ts";
@@ -16,7 +17,7 @@ import { findStorageQuota } from "../guest-limits.ts";
 import { refuseMethod } from "../method.ts";
 import { receiveFile } from "../upload.ts";
 
-export const files = new Hono<AppEnv>()
+export const files = new Hono<CallerEnv>()
   .use(authenticate)
   .post("/", admitGuest, async (c) => {
     const { caller, settings, db } = c.var;
@@ -41,7 +42,8 @@ export const files = new Hono<AppEnv>()
   .get("/:id", async (c) => c.json(toFileObject(await requireFile(c, c.req.param("id")))))
   .delete("/:id", async (c) => {
     const id = c.req.param("id");
-    if (!(await hideFile(c.var.db, { tenant: c.var.caller.tenant, id, now: new Date() }))) throw noSuchFile(id);
+    const wanted = { tenant: c.var.caller.tenant, id, now: new Date() };
+    if (!(await hideFile(c.var.db, wanted))) throw new ApiError(404, noSuchFile(id));
     c.set("fileId", id);
     // A live batch keeps the bytes of its input; its coordinator removes them.
     if (!(await isInputHeld(c.var.db, id))) await removeFile(c.var.db, c.env.BUCKET, id);
@@ -52,9 +54,9 @@ export const files = new Hono<AppEnv>()
   .all("/:id/content", refuseMethod("GET"));
 
 /** @throws ApiError 404 for unknown ids and those of other tenants alike. */
-async function requireFile(c: Context<AppEnv>, id: string): Promise<FileRecord> {
+async function requireFile(c: Context<CallerEnv>, id: string): Promise<FileRecord> {
   const file = await findFile(c.var.db, { tenant: c.var.caller.tenant, id, now: new Date() });
-  if (file === null) throw noSuchFile(id);
+  if (file === null) throw new ApiError(404, noSuchFile(id));
   c.set("fileId", file.id);
   return file;
 }

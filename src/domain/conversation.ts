@@ -1,0 +1,152 @@
+/**
+ * What is said between a batch's coordinator and everybody else: the flat values that cross the queue and the RPC
+ * boundary, in which order they are said, and how long each side waits for the other. No I/O.
+ *
+ *   coordinator                                                            consumer
+ *       │                                                                      │
+ *       │── Dispatch {batchId, token} ─────── by the queue ───────────────────▶│
+ *       │                                                                      │
+ *       │◀───────────────────────────────────────────────────── claim(token) ──│
+ *       │── "run": slots, slices, the batch ──────────────────────────────────▶│  runs lines
+ *       │                                                                      │
+ *       │◀── report: results, lines given back, answers, lines wanted ─────────│  at least every HEARTBEAT_MS
+ *       │── "run": slots, further slices, whether more may follow ────────────▶│  runs lines
+ *       │                        …                                             │
+ *       │◀── report, phase "leaving" ──────────────────────────────────────────│  has nothing left
+ *       │── "stop" ───────────────────────────────────────────────────────────▶│  ends
+ *
+ * Either side may end it. The coordinator answers `stop` when nothing more may start, and `unknown` when the token is
+ * not, or no longer, one of its dispatches. The consumer leaves when it has no line left or its time is over. Every
+ * call under a token renews its lease. A call whose answer is lost may be made again.
+ */
+import type { BatchRecord, BatchStatus, Usage } from "./batch.ts";
+import type { Chunk } from "./chunk.ts";
+import type { ClaimedSlice } from "./slices.ts";
+
+/** A consumer reports at least this often: its coordinator sees that it lives, and it sees that its batch was cancelled. */
+export const HEARTBEAT_MS = 10_000;
+/** Three heartbeats may fail before the lines of a consumer are given to others. */
+export const LEASE_MS = 4 * HEARTBEAT_MS;
+/** A consumer that reached nobody for this time stops trying: its lease ended long ago, and others have its lines. */
+export const PATIENCE_MS = 300_000;
+/**
+ * How long a dispatch takes further slices, at least. After it the consumer is given back to the platform, which adds
+ * consumers as others end (developers.cloudflare.com/queues/configuration/consumer-concurrency).
+ */
+export const TAKES_SLICES_FOR_MS = 45_000;
+
+/**
+ * Where a dispatch stands.
+ *
+ *   sent ──claim──▶ working ──▶ winding_down ──▶ leaving
+ *
+ * `sent`: in the queue. `working`: it takes further slices. `winding_down`: it finishes what it has. `leaving`: it makes
+ * its last report. The coordinator stores `sent` and `working` alone: a dispatch that was winding down when the object
+ * restarted counts as working until its next report says more.
+ */
+export type DispatchPhase = "sent" | "working" | "winding_down" | "leaving";
+
+/** The queue message. Well below the platform's 128 KB: a pointer, never a body. */
+export interface Dispatch {
+  readonly batchId: string;
+  readonly token: string;
+}
+
+/** What stays the same for every slice of a batch. */
+export interface BatchContext {
+  readonly batchId: string;
+  readonly endpoint: string;
+  readonly upstream: string;
+  readonly inputFileId: string;
+  /** No line is tried again after this. */
+  readonly expiresAt: Date;
+  /** The guest's own key, encrypted (src/stores/sealed-key.ts); null when the configured key is used. */
+  readonly sealedKey: string | null;
+}
+
+/** The answer to a report. */
+export type ReportReply =
+  | {
+      readonly kind: "run";
+      /** At most this many lines at once. */
+      readonly slots: number;
+      /** To run beside what is under way. */
+      readonly slices: readonly ClaimedSlice[];
+      /** False: there will be no further slices for this dispatch, it winds down. */
+      readonly mayHaveMore: boolean;
+    }
+  /** Start nothing more; report what is in flight, and what was not started as given back. */
+  | { readonly kind: "stop" }
+  /** The token is not, or no longer, known: drop everything, report nothing. */
+  | { readonly kind: "unknown" };
+
+/** The answer to a claim. */
+export type ClaimReply =
+  | Exclude<ReportReply, { kind: "run" }>
+  | (Extract<ReportReply, { kind: "run" }> & { readonly batch: BatchContext });
+
+/** A line that is not settled: give it to somebody at `dueAt`, null for at once. */
+export interface GivenBackLine {
+  readonly line: number;
+  /** Tries so far. */
+  readonly attempts: number;
+  readonly dueAt: Date | null;
+}
+
+export interface AnswerCounts {
+  /** Upstream answers since the last report, failures to answer included. */
+  readonly answers: number;
+  /** How many of them were pressure: 429, 503, unreachable. */
+  readonly pressured: number;
+}
+
+export interface Report extends AnswerCounts {
+  readonly token: string;
+  /** Already stored. Null: nothing settled since the last report. */
+  readonly chunk: Chunk | null;
+  /** Of the successful lines of `chunk`. */
+  readonly usage: Usage | null;
+  readonly givenBack: readonly GivenBackLine[];
+  /** How many further lines the consumer would take now; 0 when it has enough, or takes no more. */
+  readonly wantedLines: number;
+  /** With `leaving`, what the dispatch does not mention is taken back. */
+  readonly phase: Exclude<DispatchPhase, "sent">;
+  /** The input's bytes were not there. */
+  readonly inputMissing: boolean;
+}
+
+/** What http, queue and sweep may ask of a batch's coordinator. Refusals are plain data: an RPC loses an error's class. */
+export interface Coordinator {
+  /** Takes on a new batch, status `validating`: it is stored and listed when this has returned. */
+  start(order: StartOrder): Promise<StartReply>;
+  /** The batch as it is now. Null: it is not here any more, and D1 has the whole truth. */
+  snapshot(): Promise<BatchRecord | null>;
+  /** Asking again is no mistake. */
+  cancel(): Promise<CancelReply>;
+  /** A consumer takes a dispatch on. A token counts once. */
+  claim(token: string): Promise<ClaimReply>;
+  /** A consumer says what became of lines, and asks for more. The same report may come again. */
+  report(report: Report): Promise<ReportReply>;
+  /** The queue gave up on a dispatch. */
+  deadLettered(token: string): Promise<void>;
+  /** Another batch has begun or ended to run on its upstream, and its share is no longer what it was. */
+  shareChanged(): Promise<void>;
+  /** The sweep found a batch that is not final; `copy` is what D1 says of it. */
+  wake(copy: BatchRecord): Promise<void>;
+}
+
+export interface StartOrder {
+  readonly batch: BatchRecord;
+  /** The guest's own key, encrypted; null when the configured key is used. */
+  readonly sealedKey: string | null;
+}
+
+export type StartReply =
+  | { readonly ok: true; readonly batch: BatchRecord }
+  | { readonly ok: false; readonly reason: "unavailable" };
+
+export type CancelReply =
+  | { readonly ok: true; readonly batch: BatchRecord }
+  /** It is final, about to be, or its results are being written. */
+  | { readonly ok: false; readonly reason: "too_late"; readonly status: BatchStatus }
+  | { readonly ok: false; readonly reason: "gone" };

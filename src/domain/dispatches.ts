@@ -1,0 +1,138 @@
+/**
+ * The dispatches of one batch and their leases. Pure: what has to survive a restart is the caller's to store.
+ *
+ *   planned ──▶ sent ──▶ working ──▶ winding_down ──▶ gone
+ *                │          │             │            ▲
+ *                └──────────┴─────────────┴────────────┘
+ *
+ *   planned → sent            a message was put into the queue, under a new token
+ *   sent → working            a consumer has claimed the token
+ *   working → winding_down    it says that it takes no more, or there is nothing more for it
+ *   winding_down → gone       it has made its last report
+ *   any → gone                its lease has lapsed, it was never sent, the queue gave up on it, or the batch ends
+ *
+ * A lease is renewed by every call under its token. When it lapses the lines are taken back, and the token means nothing
+ * any more. Leases are kept in memory alone: after a restart every dispatch has a fresh one.
+ */
+import { doublingPause } from "./backoff.ts";
+import { type DispatchPhase, LEASE_MS } from "./conversation.ts";
+import type { DispatchState } from "./dispatch-plan.ts";
+
+/** A dispatch that nobody claims is given up after this; after several in a row the next ones have longer. */
+const UNCLAIMED_MS = 30_000;
+const MAX_UNCLAIMED_MS = 600_000;
+
+/** A dispatch as it is stored. */
+export interface StoredDispatch {
+  readonly token: string;
+  readonly phase: Extract<DispatchPhase, "sent" | "working">;
+}
+
+export interface LiveDispatch {
+  readonly token: string;
+  readonly phase: DispatchState["phase"];
+  /** When it was sent, or claimed, in ms. */
+  readonly since: number;
+  /** When its lease lapses, in ms. */
+  readonly leaseUntil: number;
+  /** Lines that it was last told it may have in flight. */
+  readonly slots: number;
+}
+
+export class Dispatches {
+  /** By token, in the order in which they were sent. */
+  readonly #live = new Map<string, LiveDispatch>();
+  /** How often in a row dispatches lapsed before anybody claimed one: the queue delivers slowly, or not at all. */
+  #unclaimedInARow = 0;
+
+  /** @param slots what a dispatch that was at work before the restart may have in flight until it is told anew. */
+  constructor(stored: readonly StoredDispatch[], slots: number, now: Date) {
+    const since = now.getTime();
+    for (const { token, phase } of stored) {
+      this.#set({ token, phase, since, leaseUntil: since + LEASE_MS, slots: phase === "sent" ? 0 : slots });
+    }
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  find(token: string): LiveDispatch | null {
+    return this.#live.get(token) ?? null;
+  }
+
+  /** It is about to be put into the queue. */
+  send(token: string, now: Date): void {
+    const since = now.getTime();
+    const patience = doublingPause(UNCLAIMED_MS, MAX_UNCLAIMED_MS, this.#unclaimedInARow);
+    this.#set({ token, phase: "sent", since, leaseUntil: since + patience, slots: 0 });
+  }
+
+  /** A consumer asks for it. @returns false when it is not in the queue any more: a token counts once. */
+  claim(token: string, now: Date): boolean {
+    const dispatch = this.#live.get(token);
+    if (dispatch?.phase !== "sent") return false;
+    this.#unclaimedInARow = 0;
+    const since = now.getTime();
+    this.#set({ ...dispatch, phase: "working", since, leaseUntil: since + LEASE_MS });
+    return true;
+  }
+
+  renew(token: string, now: Date): void {
+    this.#change(token, { leaseUntil: now.getTime() + LEASE_MS });
+  }
+
+  windDown(token: string): void {
+    this.#change(token, { phase: "winding_down" });
+  }
+
+  setSlots(token: string, slots: number): void {
+    this.#change(token, { slots });
+  }
+
+  drop(token: string): void {
+    this.#live.delete(token);
+  }
+
+  /** Tokens whose lease is over. They are the caller's to drop. */
+  findLapsed(now: Date): readonly string[] {
+    const lapsed = [...this.#live.values()].filter(({ leaseUntil }) => leaseUntil <= now.getTime());
+    if (lapsed.some(({ phase }) => phase === "sent")) this.#unclaimedInARow += 1;
+    return lapsed.map(({ token }) => token);
+  }
+
+  /** In the queue, and claimed by nobody yet. */
+  sentTokens(): readonly string[] {
+    return [...this.#live.values()].filter(({ phase }) => phase === "sent").map(({ token }) => token);
+  }
+
+  tokens(): readonly string[] {
+    return [...this.#live.keys()];
+  }
+
+  /** When the first lease lapses, in ms; null when there is none. */
+  get nextLapseAt(): number | null {
+    const times = [...this.#live.values()].map(({ leaseUntil }) => leaseUntil);
+    return times.length === 0 ? null : Math.min(...times);
+  }
+
+  /** For the plan. @param openLinesOf lines that are with a token. */
+  states(openLinesOf: (token: string) => number): readonly DispatchState[] {
+    return [...this.#live.values()].map(({ token, phase, since, slots }) => ({
+      token,
+      phase,
+      since: new Date(since),
+      slots,
+      openLines: phase === "winding_down" ? openLinesOf(token) : 0,
+    }));
+  }
+
+  #change(token: string, change: Partial<LiveDispatch>): void {
+    const dispatch = this.#live.get(token);
+    if (dispatch !== undefined) this.#set({ ...dispatch, ...change });
+  }
+
+  #set(dispatch: LiveDispatch): void {
+    this.#live.set(dispatch.token, dispatch);
+  }
+}

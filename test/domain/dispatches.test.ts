@@ -1,0 +1,102 @@
+import { describe, expect, test } from "vitest";
+import { LEASE_MS } from "../../src/domain/conversation.ts";
+import { Dispatches } from "../../src/domain/dispatches.ts";
+
+const noon = new Date("2026-10-01T12:00:00Z");
+const UNCLAIMED_MS = 30_000;
+
+function after(ms: number): Date {
+  return new Date(noon.getTime() + ms);
+}
+
+function sent(...tokens: string[]): Dispatches {
+  const dispatches = new Dispatches([], 5, noon);
+  for (const token of tokens) dispatches.send(token, noon);
+  return dispatches;
+}
+
+describe("a dispatch that was sent", () => {
+  test("has no slots, and is listed as sent", () => {
+    const dispatches = sent("a");
+    expect(dispatches.sentTokens()).toEqual(["a"]);
+    expect(dispatches.states(() => 7)).toEqual([{ token: "a", phase: "sent", since: noon, slots: 0, openLines: 0 }]);
+  });
+
+  test("can be claimed once", () => {
+    const dispatches = sent("a");
+    expect(dispatches.claim("a", noon)).toBe(true);
+    expect(dispatches.claim("a", noon)).toBe(false);
+    expect(dispatches.claim("nobody", noon)).toBe(false);
+    expect(dispatches.find("a")?.phase).toBe("working");
+  });
+
+  test.each([
+    [UNCLAIMED_MS - 1, []],
+    [UNCLAIMED_MS, ["a"]],
+  ])("that nobody has claimed after %i ms: lapsed %j", (ms, lapsed) => {
+    expect(sent("a").findLapsed(after(ms))).toEqual(lapsed);
+  });
+
+  test("has twice the time when the one before it lapsed, and the usual time again after a claim", () => {
+    const dispatches = sent("a");
+    dispatches.findLapsed(after(UNCLAIMED_MS));
+    dispatches.drop("a");
+    dispatches.send("b", noon);
+    expect(dispatches.nextLapseAt).toBe(after(2 * UNCLAIMED_MS).getTime());
+    dispatches.claim("b", noon);
+    dispatches.send("c", noon);
+    expect(dispatches.find("c")?.leaseUntil).toBe(after(UNCLAIMED_MS).getTime());
+  });
+});
+
+describe("a lease", () => {
+  test.each([
+    [LEASE_MS - 1, []],
+    [LEASE_MS, ["a"]],
+  ])("%i ms after the claim: lapsed %j", (ms, lapsed) => {
+    const dispatches = sent("a");
+    dispatches.claim("a", noon);
+    expect(dispatches.findLapsed(after(ms))).toEqual(lapsed);
+  });
+
+  test("is renewed by every call", () => {
+    const dispatches = sent("a");
+    dispatches.claim("a", noon);
+    dispatches.renew("a", after(LEASE_MS - 1));
+    expect(dispatches.findLapsed(after(LEASE_MS))).toEqual([]);
+    expect(dispatches.nextLapseAt).toBe(after(2 * LEASE_MS - 1).getTime());
+  });
+
+  test("begins anew after a restart, for those that were sent and those that worked", () => {
+    const stored = [
+      { token: "a", phase: "sent" as const },
+      { token: "b", phase: "working" as const },
+    ];
+    const dispatches = new Dispatches(stored, 5, noon);
+    expect(dispatches.findLapsed(after(LEASE_MS - 1))).toEqual([]);
+    expect(dispatches.findLapsed(after(LEASE_MS))).toEqual(["a", "b"]);
+    expect(dispatches.states(() => 0)).toMatchObject([{ slots: 0 }, { slots: 5 }]);
+  });
+
+  test("that is dropped is nobody's", () => {
+    const dispatches = sent("a");
+    dispatches.drop("a");
+    expect(dispatches.size).toBe(0);
+    expect(dispatches.find("a")).toBe(null);
+    expect(dispatches.nextLapseAt).toBe(null);
+    dispatches.renew("a", noon);
+    dispatches.setSlots("a", 5);
+    expect(dispatches.tokens()).toEqual([]);
+  });
+});
+
+test("a dispatch that winds down keeps its place, and the lines that it holds count", () => {
+  const dispatches = sent("a", "b");
+  dispatches.claim("a", noon);
+  dispatches.setSlots("a", 5);
+  dispatches.windDown("a");
+  expect(dispatches.states((token) => (token === "a" ? 3 : 0))).toMatchObject([
+    { token: "a", phase: "winding_down", slots: 5, openLines: 3 },
+    { token: "b", phase: "sent" },
+  ]);
+});

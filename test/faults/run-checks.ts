@@ -1,0 +1,119 @@
+/** What must be true at the end of a fault run, whatever failed in it. Each check names the rule it finds broken. */
+import { env } from "cloudflare:workers";
+import type { BatchStatus } from "../../src/domain/batch.ts";
+import { FILES_PREFIX, fileKey } from "../../src/stores/object-keys.ts";
+import { openDatabase } from "../../src/stores/schema.ts";
+import { sweep } from "../../src/sweep/sweep.ts";
+import { type BatchReply, type Client, customIdOf } from "./client.ts";
+import type { FaultRun } from "./fault-run.ts";
+
+interface ResultLine {
+  readonly custom_id: string;
+  readonly response: { readonly status_code: number; readonly body: { readonly id?: string } } | null;
+  readonly error: { readonly code: string } | null;
+}
+
+const DAY_MS = 86_400_000;
+const EXPECTED_UNEXECUTED: Partial<Readonly<Record<BatchStatus, string>>> = {
+  cancelled: "batch_cancelled",
+  expired: "batch_expired",
+  failed: "input_file_unavailable",
+};
+
+/** @returns the rules that were broken, in words. */
+export async function checkOutcome(run: FaultRun, client: Client): Promise<readonly string[]> {
+  const broken = [...run.rules.violations];
+  if (client.batch !== null) broken.push(...(await checkResults(run, client, client.batch)));
+  broken.push(...checkPace(run));
+  broken.push(...(await checkLeftovers(run)));
+  return broken;
+}
+
+/** Empties the stores, so that the next run begins like the first. */
+export async function clearStores(): Promise<void> {
+  const { objects } = await env.BUCKET.list();
+  if (objects.length > 0) await env.BUCKET.delete(objects.map(({ key }) => key));
+  const db = await openDatabase(env.DB);
+  await db.batch(["files", "batches", "sweep_cursors"].map((table) => db.prepare(`DELETE FROM ${table}`)));
+}
+
+/** Invariant 1: every custom_id once, in input order, in the file where it belongs; counts that say the same. */
+async function checkResults(run: FaultRun, client: Client, batch: BatchReply): Promise<readonly string[]> {
+  const broken: string[] = [];
+  const output = await readResults(batch.output_file_id);
+  const errors = await readResults(batch.error_file_id);
+  const unexecuted = errors.filter(({ response, error }) => response === null && error?.code.startsWith("batch_"));
+  const { total, completed, failed } = batch.request_counts;
+  const wasValidated = total > 0;
+  if (total !== (wasValidated ? run.scenario.lines : 0)) broken.push(`total is ${total}`);
+  if (output.length + errors.length !== total) broken.push(`${output.length} + ${errors.length} lines of ${total}`);
+  if (output.length !== completed) broken.push(`${completed} completed, but ${output.length} output lines`);
+  if (errors.length - unexecuted.length !== failed) broken.push(`${failed} failed, but other error lines`);
+  for (const [name, lines] of [
+    ["output", output],
+    ["error", errors],
+  ] as const) {
+    const numbers = lines.map((line) => Number(line.custom_id.slice(customIdOf(0).length - 1)));
+    if (numbers.some((number, index) => index > 0 && number <= (numbers[index - 1] ?? 0))) {
+      broken.push(`${name} lines are not in input order, or twice: ${numbers.join()}`);
+    }
+  }
+  const customIds = new Set([...output, ...errors].map((line) => line.custom_id));
+  if (customIds.size !== total) broken.push("a custom_id is missing");
+  for (const line of output) {
+    const number = line.custom_id.slice(5);
+    const isItsOwn = line.response?.status_code === 200 && line.response.body.id?.startsWith(`chat-${number}-`);
+    if (isItsOwn !== true) broken.push(`${line.custom_id} has the answer ${JSON.stringify(line.response)}`);
+  }
+  for (const { error } of unexecuted) {
+    if (error?.code !== EXPECTED_UNEXECUTED[batch.status]) broken.push(`${batch.status} with a line ${error?.code}`);
+  }
+  if (batch.status === "completed" && unexecuted.length > 0) broken.push("completed with unexecuted lines");
+  const { cancelAfterMs } = run.scenario;
+  if (client.isCancelAccepted && batch.status !== "cancelled") broken.push(`cancelled, and it is ${batch.status}`);
+  if (batch.status === "cancelled" && cancelAfterMs === null) broken.push("cancelled by nobody");
+  return broken;
+}
+
+async function readResults(fileId: string | null): Promise<readonly ResultLine[]> {
+  if (fileId === null) return [];
+  const object = await env.BUCKET.get(fileKey(fileId));
+  const text = object === null ? "" : await object.text();
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as ResultLine);
+}
+
+/** Nothing runs hot: a limit on the calls in any ten seconds, which grows with the lines of the batch. */
+function checkPace(run: FaultRun): readonly string[] {
+  const { lines } = run.scenario;
+  const perWindow = new Map<number, number>();
+  for (const { at } of run.injector.calls) {
+    const window = Math.floor(at / 10_000);
+    perWindow.set(window, (perWindow.get(window) ?? 0) + 1);
+  }
+  const most = Math.max(0, ...perWindow.values());
+  const limit = 120 + 20 * lines;
+  return most > limit ? [`${most} calls in ten seconds, more than ${limit}`] : [];
+}
+
+/** After the sweep of another day there is no row without bytes, no bytes without a row, and no chunk. */
+async function checkLeftovers(run: FaultRun): Promise<readonly string[]> {
+  const broken: string[] = [];
+  await sweep(env, new Date(run.startedAt + 3 * DAY_MS));
+  const { objects } = await env.BUCKET.list();
+  const stored = new Set(objects.map(({ key }) => key));
+  const { results } = await env.DB.prepare("SELECT id, deleted_at FROM files").all<{
+    id: string;
+    deleted_at: number | null;
+  }>();
+  const known = new Set(results.map(({ id }) => fileKey(id)));
+  for (const key of stored) {
+    if (!key.startsWith(FILES_PREFIX)) broken.push(`left behind: ${key}`);
+    else if (!known.has(key)) broken.push(`bytes without a row: ${key}`);
+  }
+  for (const key of known) if (!stored.has(key)) broken.push(`a row without bytes: ${key}`);
+  if (results.some((row) => row.deleted_at !== null)) broken.push("a deleted file still has its row");
+  return broken;
+}
