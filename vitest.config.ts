@@ -23,8 +23,15 @@ const testBindings = {
     echo: { kind: "echo" },
     "echo-crowded": { kind: "echo" },
     "echo-listed": { kind: "echo", models: ["listed-model"] },
-    mock: { kind: "http", base_url: "http://mock.test/v1", api_key_secret: "MOCK_API_KEY", timeout_seconds: 5 },
-    "mock-open": { kind: "http", base_url: "http://mock-open.test/v1", timeout_seconds: 5 },
+    // Guests are let in unasked, but where a test is about that: test/http/guests.test.ts.
+    mock: {
+      kind: "http",
+      base_url: "http://mock.test/v1",
+      api_key_secret: "MOCK_API_KEY",
+      timeout_seconds: 5,
+      check_guest_keys: false,
+    },
+    "mock-open": { kind: "http", base_url: "http://mock-open.test/v1", timeout_seconds: 5, check_guest_keys: false },
   },
 };
 

@@ -3,6 +3,8 @@
  * one message that names the key. Secrets are read here and nowhere else.
  */
 import * as z from "zod";
+import { canBeSent } from "./domain/bearer-key.ts";
+import { isForeignAddress } from "./domain/upstream-host.ts";
 
 export type Upstream = EchoUpstream | HttpUpstream;
 
@@ -25,6 +27,8 @@ export interface HttpUpstream extends UpstreamCommon {
   /** `https://host/v1`, without a slash at the end. */
   readonly baseUrl: string;
   readonly apiKey: string | null;
+  /** Where a guest's key is tried, such as `/models`, behind `baseUrl`; null: it is not. */
+  readonly guestCheckPath: string | null;
 }
 
 export interface Settings {
@@ -36,6 +40,9 @@ export interface Settings {
   readonly passThrough: boolean;
   /** Null unless set; never null when `passThrough`. */
   readonly encryptionKey: string | null;
+  /** What one guest may have at once. */
+  readonly guestMaxStoredBytes: number;
+  readonly guestMaxLiveBatches: number;
   readonly linesPerInvocation: number;
   readonly consumerWaits: boolean;
   readonly maxLinesPerBatch: number;
@@ -48,6 +55,9 @@ export class SettingsError extends Error {
 
 const SECONDS_OF_UNIT = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 const MIN_ENCRYPTION_KEY_CHARACTERS = 32;
+/** Every OpenAI-compatible server has it, and the real ones want a key for it. */
+const USUAL_GUEST_CHECK_PATH = "/models";
+const USUAL_GUEST_BYTES = 2 * 1024 ** 3;
 
 const wholeNumber = (least: number, most: number) =>
   z.coerce
@@ -62,17 +72,31 @@ const upstreamCommon = {
   max_in_flight: wholeNumber(1, 10_000).default(64),
 };
 
+const CHECK_GUEST_KEYS_ERROR = 'must be true, false, or a path such as "/models"';
+
 const upstreamSchema = z.discriminatedUnion(
   "kind",
   [
     z.strictObject({ kind: z.literal("echo"), ...upstreamCommon }),
     z.strictObject({
       kind: z.literal("http"),
-      base_url: z.url({
-        protocol: /^https?$/,
-        error: "must be an http or https URL, such as https://api.openai.com/v1",
-      }),
+      base_url: z
+        .url({
+          protocol: /^https?$/,
+          error: "must be an http or https URL, such as https://api.openai.com/v1",
+          abort: true,
+        })
+        .refine((url) => !isForeignAddress(url), {
+          error:
+            "must name its host, because Cloudflare refuses requests to IP addresses; for a private server see docs/operating.md, Private servers",
+        }),
       api_key_secret: z.string().min(1).optional(),
+      check_guest_keys: z
+        .union([z.boolean(), z.string()], { error: CHECK_GUEST_KEYS_ERROR })
+        .refine((setting) => typeof setting === "boolean" || /^\/[\w./-]*$/.test(setting), {
+          error: CHECK_GUEST_KEYS_ERROR,
+        })
+        .default(true),
       ...upstreamCommon,
     }),
   ],
@@ -131,6 +155,12 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
     completionWindows: parseWindows(read(variables, "COMPLETION_WINDOWS", z.string().default("24h"))),
     passThrough,
     encryptionKey: encryptionKey ?? null,
+    guestMaxStoredBytes: read(
+      variables,
+      "GUEST_MAX_STORED_BYTES",
+      wholeNumber(1, Number.MAX_SAFE_INTEGER).default(USUAL_GUEST_BYTES),
+    ),
+    guestMaxLiveBatches: read(variables, "GUEST_MAX_LIVE_BATCHES", wholeNumber(1, 10_000).default(20)),
     linesPerInvocation: read(variables, "LINES_PER_INVOCATION", wholeNumber(1, 1000).default(5)),
     consumerWaits: read(variables, "CONSUMER_WAITS", flag.default("true")) === "true",
     maxLinesPerBatch: read(variables, "MAX_LINES_PER_BATCH", wholeNumber(1, 1_000_000).default(50_000)),
@@ -156,10 +186,16 @@ function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<st
         ...common,
         baseUrl,
         apiKey: readApiKey(variables, name, entry.api_key_secret),
+        guestCheckPath: toCheckPath(entry.check_guest_keys),
       });
     }
   }
   return upstreams;
+}
+
+function toCheckPath(setting: boolean | string): string | null {
+  if (typeof setting === "string") return setting;
+  return setting ? USUAL_GUEST_CHECK_PATH : null;
 }
 
 /** A variable of kind JSON comes parsed; one that was set as text does not. */
@@ -179,7 +215,7 @@ function readApiKey(
 ): string | null {
   if (secret === undefined) return null;
   const value = variables.get(secret);
-  if (typeof value === "string" && /^[\x21-\x7e]+$/.test(value)) return value;
+  if (typeof value === "string" && canBeSent(value)) return value;
   if (typeof value === "string" && value !== "") {
     throw new SettingsError(`UPSTREAMS.${upstream}.api_key_secret: the secret it names is no key: visible ASCII only`);
   }

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseSettings, SettingsError, settingsOf } from "../src/config.ts";
 
@@ -36,6 +38,7 @@ describe("settings", () => {
             maxInFlight: 64,
             baseUrl: "https://api.openai.com/v1",
             apiKey: "sk-openai",
+            guestCheckPath: "/models",
           },
         ],
       ]),
@@ -43,6 +46,8 @@ describe("settings", () => {
       completionWindows: new Map([["24h", 86_400]]),
       passThrough: false,
       encryptionKey: null,
+      guestMaxStoredBytes: 2_147_483_648,
+      guestMaxLiveBatches: 20,
       linesPerInvocation: 5,
       consumerWaits: true,
       maxLinesPerBatch: 50_000,
@@ -59,6 +64,8 @@ describe("settings", () => {
     ["CONSUMER_WAITS", "false", "consumerWaits", false],
     ["MAX_LINES_PER_BATCH", "100", "maxLinesPerBatch", 100],
     ["ENCRYPTION_KEY", LONG, "encryptionKey", LONG],
+    ["GUEST_MAX_STORED_BYTES", "1000000", "guestMaxStoredBytes", 1_000_000],
+    ["GUEST_MAX_LIVE_BATCHES", "1", "guestMaxLiveBatches", 1],
   ] as const)("read %s=%j", (key, value, name, expected) => {
     expect(parse({ [key]: value })[name]).toBe(expected);
   });
@@ -80,6 +87,15 @@ describe("settings", () => {
   test("cut slashes off the end of a base URL, and know upstreams without a key", () => {
     const settings = parse(upstream({ base_url: "http://127.0.0.1:11434/v1//", api_key_secret: undefined }));
     expect(settings.upstreams.get("openai")).toMatchObject({ baseUrl: "http://127.0.0.1:11434/v1", apiKey: null });
+  });
+
+  test.each([
+    [true, "/models"],
+    [false, null],
+    ["/auth/key", "/auth/key"],
+  ])("say where a guest's key is checked: %j", (setting, expected) => {
+    const { upstreams } = parse(upstream({ check_guest_keys: setting }));
+    expect(upstreams.get("openai")).toMatchObject({ guestCheckPath: expected });
   });
 
   test("are read once for each environment", () => {
@@ -105,6 +121,9 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.base_url", upstream({ base_url: undefined }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "api.openai.com/v1" }), "must be an http or https URL"],
     ["UPSTREAMS.openai.base_url", upstream({ base_url: "ftp://api.openai.com" }), "must be an http or https URL"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://203.0.113.5:8000/v1" }), "must name its host"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://192.168.1.20:11434/v1" }), "Private servers"],
+    ["UPSTREAMS.openai.base_url", upstream({ base_url: "http://[fd00::1]/v1" }), "must name its host"],
     ["UPSTREAMS.openai.api_key_secret", upstream({ api_key_secret: "MISSING" }), "the secret it names is not set"],
     ["UPSTREAMS.openai.models", upstream({ models: "gpt" }), "must be a list of model names"],
     ["UPSTREAMS.openai.models", upstream({ models: [] }), "must not be empty"],
@@ -112,6 +131,12 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 801 }), "must be at most 800"],
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: "soon" }), "must be a number"],
     ["UPSTREAMS.openai.max_in_flight", upstream({ max_in_flight: 1.5 }), "must be a whole number"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "models" }), "a path such as"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "/a?b" }), "a path such as"],
+    ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: 1 }), "a path such as"],
+    ["GUEST_MAX_STORED_BYTES", { GUEST_MAX_STORED_BYTES: "0" }, "must be at least 1"],
+    ["GUEST_MAX_LIVE_BATCHES", { GUEST_MAX_LIVE_BATCHES: "0" }, "must be at least 1"],
+    ["GUEST_MAX_LIVE_BATCHES", { GUEST_MAX_LIVE_BATCHES: "10001" }, "must be at most 10000"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "" }, "is no window"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "24h," }, "'' is no window"],
     ["COMPLETION_WINDOWS", { COMPLETION_WINDOWS: "1 day" }, "'1 day' is no window"],
@@ -141,4 +166,9 @@ describe("a mistake is named with its key", () => {
     expect(() => parse({ ENCRYPTION_KEY: secret })).toThrow(/^(?!.*sk-very-secret)/);
     expect(() => parse({ UPSTREAMS: `{"key": "${secret}"` })).toThrow(/^(?!.*sk-very-secret)/);
   });
+});
+
+test("an upstream may be a Worker of the same account: what makes it so on the edge has no effect on local runs", () => {
+  const deployment = readFileSync(path.resolve(import.meta.dirname, "../wrangler.toml"), "utf8");
+  expect(deployment).toContain('"global_fetch_strictly_public"');
 });

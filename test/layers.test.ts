@@ -17,7 +17,7 @@ const MAX_LINES = 300;
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   domain: [],
   log: [],
-  config: [],
+  config: ["domain"],
   "byte-blocks": [],
   "new-id": ["domain"],
   protocol: ["domain"],
@@ -25,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   upstream: ["domain", "protocol", "config"],
   batch: ["domain", "protocol", "stores", "config", "log", "new-id", "byte-blocks"],
   queue: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id"],
-  http: ["domain", "protocol", "stores", "config", "log", "new-id", "byte-blocks"],
+  http: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id", "byte-blocks"],
   sweep: ["domain", "stores", "log"],
   index: ["batch", "queue", "http", "sweep", "config", "log"],
 };

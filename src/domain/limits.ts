@@ -32,7 +32,14 @@ export const DEFAULT_FILE_LIFE_SECONDS = 30 * DAY_SECONDS;
 export const BATCHES_PER_PAGE = { least: 1, most: 100, usual: 20 } as const;
 export const FILES_PER_PAGE = { least: 1, most: 10_000, usual: 10_000 } as const;
 
+/** Ours: a whole form, with what stands before, between and behind its parts. */
+export const MAX_FORM_BYTES = MAX_FILE_BYTES + 1 * MIB;
 /** Ours: a JSON request body; the largest allowed (16 metadata pairs) is under 64 KiB. */
 export const MAX_JSON_BODY_BYTES = 1 * MIB;
 /** developers.cloudflare.com/r2/objects/multipart-objects: parts of at least 5 MiB, all equal but the last. */
-export const UPLOAD_PART_BYTES = 8 * MIB;
+export const UPLOAD_PART_BYTES = 5 * MIB;
+/**
+ * Ours: the file's bytes that one upload may hold on their way to R2. With what is being read and parsed it
+ * stays below 8 MiB: many uploads arrive in one isolate, which has 128 MB.
+ */
+export const MAX_UPLOAD_HELD_BYTES = 7 * MIB;

@@ -23,6 +23,22 @@ export function plainError(status: ContentfulStatusCode, message: string): ApiEr
   return new ApiError(status, plainRefusal(message));
 }
 
+/** Ours: what fails for a moment is back after some seconds. */
+const TRY_AGAIN_SECONDS = 5;
+
+/** For what is expected to work in a moment. SDKs wait that long by themselves. */
+export function tryAgain(refusal: Refusal): ApiError {
+  return new ApiError(503, refusal, { "retry-after": String(TRY_AGAIN_SECONDS) });
+}
+
+/** The most that wire contract §1 allows. */
+const WAIT_SECONDS = 60;
+
+/** For what has a limit that time or the client can mend. */
+export function tooMany(code: "insufficient_quota" | "rate_limit_exceeded", message: string): ApiError {
+  return new ApiError(429, { code, message, param: null }, { "retry-after": String(WAIT_SECONDS) });
+}
+
 /** SDKs retry a 409 by themselves unless they are told not to (wire contract §1). */
 export function conflict(refusal: Refusal): ApiError {
   return new ApiError(409, refusal, { "x-should-retry": "false" });

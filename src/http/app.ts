@@ -18,7 +18,7 @@ import { files } from "./routes/files.ts";
 export const app = new Hono<AppEnv>()
   .use(logRequest)
   .get("/healthz", async (c) => {
-    const health = await checkHealth(c.env);
+    const health = await checkHealth(c.req.raw.headers, c.env);
     return c.json(health, health.status === "ok" ? 200 : 503);
   })
   .all("/healthz", refuseMethod("GET"))

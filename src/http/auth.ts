@@ -4,6 +4,7 @@
  */
 import { createMiddleware } from "hono/factory";
 import { type HttpUpstream, type Settings, settingsOf } from "../config.ts";
+import { canBeSent } from "../domain/bearer-key.ts";
 import type { Refusal } from "../protocol/refusal.ts";
 import { NO_KEY, WRONG_KEY } from "../protocol/request-problems.ts";
 import { openDatabase } from "../stores/schema.ts";
@@ -24,13 +25,23 @@ export const authenticate = createMiddleware<CallerEnv>(async (c, next) => {
   await next();
 });
 
+/** Whether the request carries the deployment's own key. */
+export async function isAdmin(headers: Headers, { adminApiKey }: Settings): Promise<boolean> {
+  const token = readToken(headers);
+  return token !== undefined && (await isSameKey(token, adminApiKey));
+}
+
+function readToken(headers: Headers): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+}
+
 /** @throws ApiError 401 */
 async function identifyCaller(headers: Headers, settings: Settings): Promise<Caller> {
-  const token = /^Bearer +(\S+) *$/i.exec(headers.get("authorization") ?? "")?.[1];
+  const token = readToken(headers);
   if (token === undefined) throw unauthorized(NO_KEY);
   if (await isSameKey(token, settings.adminApiKey)) return { tenant: ADMIN_TENANT, guestKey: null };
   const upstream = findPassThrough(headers, settings);
-  if (upstream === null || settings.encryptionKey === null) throw unauthorized(WRONG_KEY);
+  if (upstream === null || settings.encryptionKey === null || !canBeSent(token)) throw wrongKey();
   return { tenant: await deriveTenant(settings.encryptionKey, upstream.name, token), guestKey: token };
 }
 
@@ -62,6 +73,11 @@ async function deriveTenant(encryptionKey: string, upstream: string, token: stri
   );
   const mac = await crypto.subtle.sign("HMAC", key, encoder.encode(`${upstream}\n${token}`));
   return `org-${new Uint8Array(mac).toHex()}`;
+}
+
+/** For a key of nobody, here or at its provider. */
+export function wrongKey(): ApiError {
+  return unauthorized(WRONG_KEY);
 }
 
 function unauthorized(refusal: Refusal): ApiError {

@@ -3,22 +3,31 @@
  * its id is its entity tag, and conditions are decided without a look at R2.
  */
 import { DOWNLOADABLE_PURPOSES, type FileRecord } from "../domain/file.ts";
-import { noSuchFile, notDownloadable, plainRefusal } from "../protocol/request-problems.ts";
+import { CONDITION_FAILED, noSuchFile, notDownloadable, plainRefusal } from "../protocol/request-problems.ts";
 import { openFile } from "../stores/files.ts";
 import { ApiError } from "./api-error.ts";
+import { allowsRange, checkConditions } from "./conditions.ts";
 import { readRange } from "./range.ts";
 
-/** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone, 416 for a range outside. */
+/** @throws ApiError 400 for files that may not be downloaded, 404 when the bytes are gone, 412 when a condition fails, 416 for a range outside. */
 export async function answerContent(request: Request, file: FileRecord, bucket: R2Bucket): Promise<Response> {
   if (!DOWNLOADABLE_PURPOSES.includes(file.purpose)) {
     throw new ApiError(400, notDownloadable(file.purpose));
   }
-  const etag = `"${file.id}"`;
-  const headers = new Headers({ etag, "accept-ranges": "bytes" });
-  if (matchesEtag(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
-  const range = hasOldEtag(request.headers, etag)
-    ? null
-    : readRange(request.headers.get("range") ?? undefined, file.bytes);
+  const version = { etag: `"${file.id}"`, lastModified: file.createdAt.toUTCString() };
+  const headers = new Headers({
+    etag: version.etag,
+    "last-modified": version.lastModified,
+    "accept-ranges": "bytes",
+  });
+  const verdict = checkConditions(request.headers, version);
+  if (verdict === "failed") {
+    throw new ApiError(412, CONDITION_FAILED);
+  }
+  if (verdict === "not_modified") return new Response(null, { status: 304, headers });
+  const range = allowsRange(request.headers, version)
+    ? readRange(request.headers.get("range") ?? undefined, file.bytes)
+    : null;
   if (range === "unsatisfiable") {
     const refusal = plainRefusal(`The file has ${file.bytes} bytes, and none in that range.`);
     throw new ApiError(416, refusal, { "content-range": `bytes */${file.bytes}` });
@@ -55,16 +64,4 @@ export function writeDisposition(filename: string): string {
     (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`,
   );
   return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
-}
-
-/** RFC 9110, 13.1.2: any of the list, compared weakly. */
-function matchesEtag(header: string | null, etag: string): boolean {
-  if (header === null) return false;
-  return header.split(",").some((entry) => ["*", etag, `W/${etag}`].includes(entry.trim()));
-}
-
-/** RFC 9110, 13.1.5: a range of another version is not wanted. */
-function hasOldEtag(headers: Headers, etag: string): boolean {
-  const condition = headers.get("if-range");
-  return condition !== null && condition !== etag;
 }

@@ -1,22 +1,41 @@
 /**
- * Whether this deployment can do its work: D1, R2 and its queues answer in time. A queue is asked for its
- * metrics, which sends nothing and reaches the queue itself. Upstreams are not asked: their trouble is no
- * reason to take this service out.
+ * Whether this deployment can do its work. Everybody is told whether it runs and its settings can be read,
+ * which costs nothing. The holder of its key is told more: whether D1, R2 and its queues answer in time. A
+ * queue is asked for its metrics, which sends nothing and reaches the queue itself. Upstreams are not asked:
+ * their trouble is no reason to take this service out.
  */
-import { logEvent } from "../log.ts";
+import { type Settings, settingsOf } from "../config.ts";
+import { logEvent, logFailure } from "../log.ts";
 import { probeBucket, probeDatabase } from "../stores/probe.ts";
+import { isAdmin } from "./auth.ts";
 
 type Check = "ok" | "failed" | "timeout";
 
 export interface Health {
-  readonly status: "ok" | "unavailable";
-  readonly checks: Readonly<Record<"d1" | "r2" | "queue", Check>>;
+  readonly status: "ok" | "unavailable" | "misconfigured";
+  /** Only for the holder of the deployment's key. */
+  readonly checks?: Readonly<Record<"d1" | "r2" | "queue", Check>>;
 }
 
 const PATIENCE_MS = 3000;
 
 /** Never throws, and takes no longer than its patience. */
-export async function checkHealth(env: Env): Promise<Health> {
+export async function checkHealth(headers: Headers, env: Env): Promise<Health> {
+  const settings = readSettings(env);
+  if (settings === null) return { status: "misconfigured" };
+  return (await isAdmin(headers, settings)) ? checkStores(env) : { status: "ok" };
+}
+
+function readSettings(env: Env): Settings | null {
+  try {
+    return settingsOf(env);
+  } catch (error) {
+    logFailure("misconfigured", {}, error);
+    return null;
+  }
+}
+
+async function checkStores(env: Env): Promise<Health> {
   const [d1, r2, queue] = await Promise.all([
     check(() => probeDatabase(env.DB)),
     check(() => probeBucket(env.BUCKET)),

@@ -3,12 +3,13 @@ import type { Settings, Upstream } from "../config.ts";
 import { type BatchRecord, NO_TIMES } from "../domain/batch.ts";
 import { newId } from "../new-id.ts";
 import type { BatchOrder } from "../protocol/batch-order.ts";
-import { unsupportedValue } from "../protocol/refusal.ts";
+import { unsupportedOwnValue } from "../protocol/refusal.ts";
 import { NOT_STARTED, notAnInput } from "../protocol/request-problems.ts";
 import { findFile } from "../stores/files.ts";
 import { sealKey } from "../stores/sealed-key.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError, tryAgain } from "./api-error.ts";
 import { type Caller, UPSTREAM_HEADER } from "./caller.ts";
+import { checkLiveBatches } from "./guest-limits.ts";
 
 export interface NewBatch {
   readonly order: BatchOrder;
@@ -20,14 +21,15 @@ export interface NewBatch {
   readonly db: D1Database;
 }
 
-/** @throws ApiError 400, or 503 when no coordinator would take it. */
+/** @throws ApiError 400, 429 for a guest with too many batches, or 503 when no coordinator would take it. */
 export async function createBatch(wanted: NewBatch): Promise<BatchRecord> {
   const upstream = pickUpstream(wanted.upstreamName, wanted.settings);
   await checkInputPurpose(wanted);
+  await checkLiveBatches(wanted, upstream.name);
   const batch = toRecord(wanted, upstream, new Date());
   const sealedKey = await sealGuestKey(wanted, batch.id);
   const started = await wanted.env.COORDINATORS.getByName(batch.id).start({ batch, sealedKey });
-  if (!started.ok) throw new ApiError(503, NOT_STARTED);
+  if (!started.ok) throw tryAgain(NOT_STARTED);
   return started.batch;
 }
 
@@ -35,7 +37,7 @@ function pickUpstream(name: string | undefined, { upstreams, defaultUpstream }: 
   if (name === undefined) return defaultUpstream;
   const upstream = upstreams.get(name);
   if (upstream !== undefined) return upstream;
-  throw new ApiError(400, unsupportedValue(UPSTREAM_HEADER, name, [...upstreams.keys()]));
+  throw new ApiError(400, unsupportedOwnValue(UPSTREAM_HEADER, name, [...upstreams.keys()]));
 }
 
 /** A file that cannot be found is no mistake yet: validation says so later, as OpenAI's does. */

@@ -1,8 +1,8 @@
 /** Reads request bodies in bounded memory: as a run of byte blocks, as one JSON value, or to be rid of them. */
 import { readInBlocks } from "../byte-blocks.ts";
 import { MAX_FILE_BYTES, MAX_JSON_BODY_BYTES } from "../domain/limits.ts";
-import { parseJson } from "../protocol/json.ts";
-import { NOT_JSON } from "../protocol/request-problems.ts";
+import { isUnicode, parseJson } from "../protocol/json.ts";
+import { NOT_JSON, NOT_UNICODE } from "../protocol/request-problems.ts";
 import { ApiError, plainError } from "./api-error.ts";
 
 /** Ours: how much of a body that nobody wants is read at most, so that its sender sees the answer. */
@@ -21,10 +21,11 @@ export async function* readBody(body: ReadableStream<Uint8Array>): AsyncGenerato
   }
 }
 
-/** @throws ApiError 413 for a body beyond the limit, 400 for one that is not JSON. */
+/** @throws ApiError 413 for a body beyond the limit, 400 for one that is not JSON or holds what is no text. */
 export async function readJson(request: Request): Promise<unknown> {
   const parsed = parseJson(await readText(request.body));
   if (!parsed.ok) throw new ApiError(400, NOT_JSON);
+  if (!isUnicode(parsed.value)) throw new ApiError(400, NOT_UNICODE);
   return parsed.value;
 }
 

@@ -49,11 +49,19 @@ const metadataSchema = z
   })
   .transform((pairs) => Object.fromEntries(pairs));
 
+/** An empty one is what a client in a language of zero values sends when it names no file. */
+const fileIdSchema = z
+  .string()
+  .max(MAX_ID_CHARACTERS)
+  .check(({ value, issues }) => {
+    if (value === "") issues.push({ code: "invalid_type", expected: "string", input: undefined });
+  });
+
 /** @param windows the deployment's completion windows. */
 export function batchOrderSchema(windows: readonly string[]) {
   return z
     .object({
-      input_file_id: z.string().max(MAX_ID_CHARACTERS),
+      input_file_id: fileIdSchema,
       endpoint: oneOf(ENDPOINT_PATHS),
       completion_window: oneOf(windows),
       metadata: metadataSchema.nullish(),

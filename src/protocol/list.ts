@@ -8,14 +8,13 @@ export interface Page<Item> {
   readonly has_more: boolean;
 }
 
-/** @param found up to one object more than `limit`, which tells that there is a further page. */
-export function toPage<Item extends { readonly id: string }>(found: readonly Item[], limit: number): Page<Item> {
-  const items = found.slice(0, limit);
+/** @param hasMore whether the list goes on behind these. */
+export function toPage<Item extends { readonly id: string }>(items: readonly Item[], hasMore: boolean): Page<Item> {
   return {
     object: "list",
     data: items,
     first_id: items[0]?.id ?? null,
     last_id: items.at(-1)?.id ?? null,
-    has_more: found.length > limit,
+    has_more: hasMore,
   };
 }

@@ -21,8 +21,8 @@ export interface Problem extends Refusal {
 /** What a schema's own check may put into `params` of a custom issue; the issue's path becomes the param. */
 export type CustomRefusal = Omit<Refusal, "param">;
 
-/** Ours: the most of a client's own value that an answer repeats. */
-const MAX_QUOTED_CHARACTERS = 200;
+/** Ours: the most of a client's own text that an answer repeats. */
+const MAX_QUOTED_CHARACTERS = 100;
 
 /** Checks what a client sent. The first problem, in the order of the schema's keys, is the one returned. */
 export function parseRequest<Schema extends z.ZodType>(
@@ -44,10 +44,19 @@ export function unknownParameter(param: string): Problem {
   return { code: "unknown_parameter", message: `Unknown parameter: '${shorten(param)}'.`, param: shorten(param) };
 }
 
-export function unsupportedValue(param: string, value: string, supported: readonly string[]): Problem {
+function unsupportedValue(param: string, value: string, supported: readonly string[]): Problem {
   return {
     code: "invalid_value",
     message: `Invalid value: '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
+    param,
+  };
+}
+
+/** For a parameter that OpenAI does not have: its name stands in the message too, which is all that some SDKs show. */
+export function unsupportedOwnValue(param: string, value: string, supported: readonly string[]): Refusal {
+  return {
+    code: "invalid_value",
+    message: `Invalid value for '${param}': '${shorten(value)}'. Supported values are: ${listQuoted(supported)}.`,
     param,
   };
 }
@@ -91,7 +100,7 @@ function listQuoted(values: readonly string[]): string {
 }
 
 function toRefusal(issue: z.core.$ZodIssue): Refusal {
-  const path = issue.path.join(".");
+  const path = issue.path.map((key) => shorten(String(key))).join(".");
   const param = path === "" ? null : path;
   switch (issue.code) {
     case "custom":

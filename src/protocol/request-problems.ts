@@ -3,7 +3,7 @@
  * not do. What is wrong with a parameter is in `refusal.ts`. Which HTTP status goes with it is `http/`'s.
  */
 import type { FileRecord } from "../domain/file.ts";
-import type { Refusal } from "./refusal.ts";
+import { type Refusal, shorten } from "./refusal.ts";
 
 export const NO_KEY: Refusal = plainRefusal(
   "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
@@ -16,11 +16,21 @@ export const WRONG_KEY: Refusal = {
 };
 
 export const NOT_JSON: Refusal = plainRefusal("We could not parse the JSON body of your request.");
+export const NOT_UNICODE: Refusal = plainRefusal(
+  "A string in the JSON body of your request is no valid Unicode: it has a lone surrogate.",
+);
 export const NOT_JSONL: Refusal = plainRefusal("Invalid file format for Batch API. Must be .jsonl");
 export const FILE_TOO_LARGE: Refusal = plainRefusal("File is too large.");
 export const OUR_FAULT: Refusal = plainRefusal("The server had an error while processing your request.");
 export const MISCONFIGURED: Refusal = plainRefusal("The server is misconfigured.");
 export const NOT_STARTED: Refusal = plainRefusal("The batch could not be started. Please try again.");
+export const NOT_CANCELLED_NOW: Refusal = plainRefusal("The batch could not be cancelled. Please try again.");
+export const CONDITION_FAILED: Refusal = plainRefusal(
+  "The file is not the one that if-match or if-unmodified-since means.",
+);
+export const KEY_NOT_CHECKED: Refusal = plainRefusal(
+  "The provider could not be asked whether it knows your API key. Please try again.",
+);
 
 /** For most of OpenAI's refusals, which have neither code nor param. */
 export function plainRefusal(message: string): Refusal {
@@ -28,19 +38,19 @@ export function plainRefusal(message: string): Refusal {
 }
 
 export function noSuchFile(id: string): Refusal {
-  return { code: null, message: `No such File object: ${id}`, param: "id" };
+  return { code: null, message: `No such File object: ${shorten(id)}`, param: "id" };
 }
 
 export function noSuchBatch(id: string): Refusal {
-  return plainRefusal(`No batch found with id '${id}'.`);
+  return plainRefusal(`No batch found with id '${shorten(id)}'.`);
 }
 
 export function noSuchPath(method: string, path: string): Refusal {
-  return plainRefusal(`Invalid URL (${method} ${path})`);
+  return plainRefusal(`Invalid URL (${method} ${shorten(path)})`);
 }
 
 export function noSuchMethod(method: string, path: string): Refusal {
-  return { code: "method_not_supported", message: `Not allowed to ${method} on ${path}.`, param: null };
+  return { code: "method_not_supported", message: `Not allowed to ${method} on ${shorten(path)}.`, param: null };
 }
 
 export function notDownloadable(purpose: string): Refusal {

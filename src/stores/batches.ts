@@ -8,13 +8,6 @@ import type { RunningBatch } from "../domain/upstream-share.ts";
 import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
 import { toFileValues } from "./files.ts";
 
-export interface BatchQuery {
-  readonly tenant: string;
-  readonly limit: number;
-  /** Starts behind this batch. */
-  readonly after: BatchRecord | null;
-}
-
 export const BATCH_COLUMNS = `id, tenant, status, endpoint, input_file_id, completion_window, upstream, model, metadata, errors, usage,
   output_file_id, error_file_id, output_expires_after_seconds, total, completed, failed, created_at, expires_at,
   in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at`;
@@ -56,21 +49,6 @@ export async function findBatch(db: D1Database, tenant: string, id: string): Pro
     .bind(id, tenant)
     .first<BatchRow>();
   return row === null ? null : fromBatchRow(row);
-}
-
-/** Newest first, the id breaking ties. */
-export async function listBatches(db: D1Database, { tenant, limit, after }: BatchQuery): Promise<BatchRecord[]> {
-  // Two statements, because SQLite seeks to a row only where the comparison stands by itself.
-  const behind = after === null ? "" : "AND (created_at, id) < (?3, ?4)";
-  const position = after === null ? [] : [after.createdAt.getTime(), after.id];
-  const { results } = await db
-    .prepare(
-      `SELECT ${BATCH_COLUMNS} FROM batches
-       WHERE tenant = ?1 ${behind} ORDER BY created_at DESC, id DESC LIMIT ?2`,
-    )
-    .bind(tenant, limit, ...position)
-    .all<BatchRow>();
-  return results.map(fromBatchRow);
 }
 
 /** Batches with lines to run, of all tenants: they share the upstream. The oldest first, as their ids have it. */

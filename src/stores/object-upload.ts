@@ -1,8 +1,10 @@
 /**
- * Writes one R2 object whose length is not known beforehand, in bounded memory: two part buffers, the one
- * being filled while the other is on its way. What is shorter than a part is put in one piece.
+ * Writes one R2 object whose length is not known beforehand, in bounded memory: one buffer for a part, and a
+ * smaller one for what arrives while that part is on its way. What is shorter than a part is put in one piece.
  */
-import { UPLOAD_PART_BYTES } from "../domain/limits.ts";
+import { MAX_UPLOAD_HELD_BYTES, UPLOAD_PART_BYTES } from "../domain/limits.ts";
+
+const OVERFLOW_BYTES = MAX_UPLOAD_HELD_BYTES - UPLOAD_PART_BYTES;
 
 export class ObjectUpload {
   readonly #bucket: R2Bucket;
@@ -10,11 +12,13 @@ export class ObjectUpload {
   readonly #parts: R2UploadedPart[] = [];
   #multipart: R2MultipartUpload | null = null;
   /** Grows up to a part: many small uploads at once must fit an isolate. */
-  #filling = new Uint8Array(0);
-  #filledBytes = 0;
-  /** The other buffer, once there is one; it belongs to `#sending` until that has settled. */
-  #spare: Uint8Array<ArrayBuffer> | null = null;
-  #sending: Promise<void> = Promise.resolve();
+  #part = new Uint8Array(0);
+  #partBytes = 0;
+  /** The part is on its way, and its buffer must not be touched until this has settled; null: it is being filled. */
+  #sending: Promise<void> | null = null;
+  /** Takes what arrives meanwhile. Made when it is first needed. */
+  #overflow: Uint8Array<ArrayBuffer> | null = null;
+  #overflowBytes = 0;
   #mayExist = false;
 
   constructor(bucket: R2Bucket, key: string) {
@@ -26,13 +30,11 @@ export class ObjectUpload {
   async write(bytes: Uint8Array): Promise<void> {
     let rest = bytes;
     while (rest.length > 0) {
+      if (this.#sending !== null && this.#overflowBytes === OVERFLOW_BYTES) await this.#endPart();
       // A full part is sent only when more follows: a file of just one part is put in one piece.
-      if (this.#filledBytes === UPLOAD_PART_BYTES) await this.#startPart();
-      const fitting = rest.subarray(0, UPLOAD_PART_BYTES - this.#filledBytes);
-      this.#reserve(this.#filledBytes + fitting.length);
-      this.#filling.set(fitting, this.#filledBytes);
-      this.#filledBytes += fitting.length;
-      rest = rest.subarray(fitting.length);
+      if (this.#sending === null && this.#partBytes === UPLOAD_PART_BYTES) await this.#startPart();
+      const taken = this.#sending === null ? this.#fillPart(rest) : this.#fillOverflow(rest);
+      rest = rest.subarray(taken);
     }
   }
 
@@ -40,39 +42,60 @@ export class ObjectUpload {
   async finish(): Promise<void> {
     this.#mayExist = true;
     if (this.#multipart === null) {
-      await this.#bucket.put(this.#key, this.#filling.subarray(0, this.#filledBytes));
+      await this.#bucket.put(this.#key, this.#part.subarray(0, this.#partBytes));
       return;
     }
-    await this.#sending;
-    await this.#sendPart(this.#multipart, this.#filling.subarray(0, this.#filledBytes));
+    await this.#endPart();
+    await this.#sendPart(this.#multipart, this.#part.subarray(0, this.#partBytes));
     await this.#multipart.complete(this.#parts);
   }
 
   /** Leaves neither parts nor object, however far the upload came; `finish` included. */
   async abort(): Promise<void> {
-    await this.#sending.catch(() => undefined);
+    await this.#sending?.catch(() => undefined);
     // A completed upload cannot be aborted, and knows so only by throwing.
     await this.#multipart?.abort().catch(() => undefined);
     if (this.#mayExist) await this.#bucket.delete(this.#key);
   }
 
-  #reserve(bytes: number): void {
-    if (bytes <= this.#filling.length) return;
-    const grown = new Uint8Array(Math.min(UPLOAD_PART_BYTES, Math.max(bytes, 2 * this.#filling.length)));
-    grown.set(this.#filling.subarray(0, this.#filledBytes));
-    this.#filling = grown;
+  #fillPart(bytes: Uint8Array): number {
+    const fitting = bytes.subarray(0, UPLOAD_PART_BYTES - this.#partBytes);
+    const needed = this.#partBytes + fitting.length;
+    if (needed > this.#part.length) {
+      const doubled = Math.max(needed, 2 * this.#part.length);
+      // While it is copied there are two of it: beside a whole part there is room for just OVERFLOW_BYTES.
+      const grown = doubled > OVERFLOW_BYTES ? UPLOAD_PART_BYTES : doubled;
+      // The smaller one is given up at once, not at the next garbage collection.
+      this.#part = new Uint8Array(this.#part.buffer.transfer(grown));
+    }
+    this.#part.set(fitting, this.#partBytes);
+    this.#partBytes = needed;
+    return fitting.length;
+  }
+
+  #fillOverflow(bytes: Uint8Array): number {
+    this.#overflow ??= new Uint8Array(OVERFLOW_BYTES);
+    const fitting = bytes.subarray(0, OVERFLOW_BYTES - this.#overflowBytes);
+    this.#overflow.set(fitting, this.#overflowBytes);
+    this.#overflowBytes += fitting.length;
+    return fitting.length;
   }
 
   async #startPart(): Promise<void> {
-    await this.#sending;
     this.#multipart ??= await this.#bucket.createMultipartUpload(this.#key);
-    const full = this.#filling;
-    this.#filling = this.#spare ?? new Uint8Array(UPLOAD_PART_BYTES);
-    this.#filledBytes = 0;
-    this.#spare = full;
-    this.#sending = this.#sendPart(this.#multipart, full);
+    this.#sending = this.#sendPart(this.#multipart, this.#part);
     // Whoever waits for it next learns of a failure; until then it must not count as unhandled.
     this.#sending.catch(() => undefined);
+  }
+
+  /** Waits for the part that is on its way, and begins the next one with what has arrived since. */
+  async #endPart(): Promise<void> {
+    if (this.#sending === null) return;
+    await this.#sending;
+    this.#sending = null;
+    this.#partBytes = 0;
+    if (this.#overflow !== null) this.#fillPart(this.#overflow.subarray(0, this.#overflowBytes));
+    this.#overflowBytes = 0;
   }
 
   async #sendPart(multipart: R2MultipartUpload, bytes: Uint8Array): Promise<void> {

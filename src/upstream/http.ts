@@ -4,13 +4,11 @@
  */
 import type { HttpUpstream } from "../config.ts";
 import { readAnswer } from "../protocol/answer.ts";
+import { canBeSent } from "../domain/bearer-key.ts";
 import { MAX_ANSWER_BYTES } from "../domain/limits.ts";
 import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { readRetryAfter } from "../domain/retry-after.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
-
-/** Of a key with other characters the runtime complains in its log, and quotes it. */
-const VISIBLE_ASCII = /^[\x21-\x7e]+$/;
 
 /** Where each endpoint of an upstream is: joined once, not for each line. */
 const targets = new WeakMap<HttpUpstream, Map<string, string>>();
@@ -18,7 +16,7 @@ const targets = new WeakMap<HttpUpstream, Map<string, string>>();
 /** Never throws. The time limit covers connection, headers and body. */
 export async function sendOverHttp(upstream: HttpUpstream, request: UpstreamRequest): Promise<Outcome> {
   const key = request.apiKey ?? upstream.apiKey;
-  if (key !== null && !VISIBLE_ASCII.test(key)) return noAnswer("upstream_unreachable");
+  if (key !== null && !canBeSent(key)) return noAnswer("upstream_unreachable");
   const controller = new AbortController();
   const timedOut = Promise.withResolvers<Outcome>();
   const timer = setTimeout(() => {

@@ -40,6 +40,9 @@ export interface FakeUpstream {
 /** Numbers that JavaScript would spell differently: they must come back as they stand here. */
 export const DELICATE_NUMBERS = '"big":9223372036854775807,"float":1.0,"tiny":1E-7';
 
+/** A key that this server does not know; it knows all others. */
+export const UNKNOWN_KEY = "sk-that-nobody-was-given";
+
 export async function startFakeUpstream(): Promise<FakeUpstream> {
   const received: ReceivedRequest[] = [];
   const calls = new Map<string, number>();
@@ -57,6 +60,12 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method === "GET" && request.url === "/v1/models") {
+      const status = request.headers.authorization === `Bearer ${UNKNOWN_KEY}` ? 401 : 200;
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(status === 200 ? '{"object":"list","data":[]}' : errorOf(status));
+      return;
+    }
     const body = await readText(request);
     const { script } = JSON.parse(body) as { script: Script };
     const { line, statuses = [200], isHeld = false } = script;

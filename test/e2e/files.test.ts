@@ -13,6 +13,7 @@ import {
   startNightshift,
   waitForBatch,
 } from "./nightshift.ts";
+import { UNKNOWN_KEY } from "./fake-upstream.ts";
 
 const EXAMPLE = path.resolve(import.meta.dirname, "../../examples/requests.jsonl");
 
@@ -106,6 +107,17 @@ describe("a provider's own key", () => {
     for (const secret of [PROVIDER_KEY, CONFIGURED_UPSTREAM_KEY, "answer to own-key-1"]) {
       expect(nightshift.log()).not.toContain(secret);
     }
+  });
+
+  test("stores nothing when its provider does not know it", async () => {
+    const guest = clientWith(UNKNOWN_KEY);
+
+    const upload = createBatch(guest, [chatLine({ line: "unknown-key" })]);
+
+    await expect(upload).rejects.toMatchObject({ status: 401, code: "invalid_api_key" });
+    await expect(collectIds(guest.files.list())).resolves.toEqual([]);
+    expect(nightshift.log()).toContain("guest_not_admitted");
+    expect(nightshift.log()).not.toContain(UNKNOWN_KEY);
   });
 
   test("is nobody's without the header that names its upstream", async () => {

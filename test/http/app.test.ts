@@ -111,6 +111,8 @@ describe("a request", () => {
     ["POST", "/v1/chat/completions", "POST /v1/chat/completions"],
     ["GET", "/v1/files/file-0/nothing", "GET /v1/files/file-0/nothing"],
     ["POST", "/v1/batches/batch_0/cancel/again", "POST /v1/batches/batch_0/cancel/again"],
+    ["GET", `/${"x".repeat(99)}`, `GET /${"x".repeat(99)}`],
+    ["GET", `/${"x".repeat(100)}`, `GET /${"x".repeat(99)}…`],
   ])("%s %s has no route", async (method, path, shown) => {
     const { status, headers, json } = await send(path, { method });
     expect([status, json]).toEqual([404, envelope({ message: `Invalid URL (${shown})` })]);

@@ -88,6 +88,31 @@ describe("creating a batch", () => {
     expect([status, json]).toEqual([400, envelope({ message: "We could not parse the JSON body of your request." })]);
   });
 
+  test.each([
+    ["input_file_id", String.raw`{"input_file_id":"a\ud800","endpoint":"/v1/embeddings","completion_window":"24h"}`],
+    ["a metadata key", orderWith(String.raw`{"\uDFFF":"x"}`)],
+    ["a metadata value", orderWith(String.raw`{"a":"\ude00\ud83d"}`)],
+    ["what nobody reads", orderWith(String.raw`{"a":"x"},"other":[{"b":"\uD83D "}]`)],
+  ])("is refused when %s is no valid Unicode", async (_, body) => {
+    const { status, json } = await send("/v1/batches", { method: "POST", body });
+    const message = "A string in the JSON body of your request is no valid Unicode: it has a lone surrogate.";
+    expect([status, json]).toEqual([400, envelope({ message })]);
+  });
+
+  test.each([
+    ["a whole character spelt in two halves", String.raw`{"\uD83D\uDE00":"\ud83d\ude00"}`, { "😀": "😀" }],
+    ["a backslash before the letters of an escape", String.raw`{"a":"\\ud800"}`, { a: String.raw`\ud800` }],
+  ])("takes %s", async (_, metadata, expected) => {
+    const created = await send("/v1/batches", { method: "POST", body: orderWith(metadata) });
+    expect([created.status, created.json?.["metadata"]]).toEqual([200, expected]);
+    expect((await send(`/v1/batches/${String(created.json?.["id"])}`)).json).toEqual(created.json);
+  });
+
+  /** As text, since JSON.stringify has its own spelling. */
+  function orderWith(metadata: string): string {
+    return `{"input_file_id":"file-0","endpoint":"/v1/embeddings","completion_window":"24h","metadata":${metadata}}`;
+  }
+
   test("is refused where the body is one byte too long, not where it is just as long as may be", async () => {
     const text = JSON.stringify(order);
     const longest = text.padEnd(MAX_JSON_BODY_BYTES);
@@ -111,7 +136,7 @@ describe("the upstream of a batch", () => {
       400,
       envelope({
         code: "invalid_value",
-        message: `Invalid value: '${upstream}'. Supported values are: 'echo', 'echo-listed', 'mock', and 'mock-open'.`,
+        message: `Invalid value for 'x-portkey-provider': '${upstream}'. Supported values are: 'echo', 'echo-listed', 'mock', and 'mock-open'.`,
         param: "x-portkey-provider",
       }),
     ]);

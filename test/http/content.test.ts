@@ -8,11 +8,13 @@ const BYTES = TEXT.length;
 
 let path = "";
 let etag = "";
+let lastModified = "";
 
 beforeAll(async () => {
   const id = await uploadText(TEXT);
   path = `/v1/files/${id}/content`;
   etag = `"${id}"`;
+  lastModified = (await send(path)).headers.get("last-modified") ?? "";
 });
 
 function get(headers: Readonly<Record<string, string>>, method = "GET") {
@@ -69,9 +71,52 @@ describe("the content of a file", () => {
     expect(await get({ "if-none-match": '"other"' })).toMatchObject({ status: 200, text: TEXT });
   });
 
+  const PAST = "Sun, 06 Nov 1994 08:49:37 GMT";
+  const FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT";
+
+  test("says when it was made", async () => {
+    const made = (await send(path.replace("/content", ""))).json?.["created_at"];
+    expect(Date.parse(lastModified) / 1000).toBe(made);
+  });
+
+  /** ETAG, OTHER, MADE: the file's own tag, another one, the time that it was made. */
+  test.each([
+    ["if-match", { "if-match": "ETAG" }, 200],
+    ["one of several", { "if-match": '"x", ETAG' }, 200],
+    ["any", { "if-match": "*" }, 200],
+    ["another", { "if-match": '"x"' }, 412],
+    ["a weak tag, which if-match does not take", { "if-match": "W/ETAG" }, 412],
+    ["unchanged since it was made", { "if-unmodified-since": "MADE" }, 200],
+    ["unchanged in future", { "if-unmodified-since": FUTURE }, 200],
+    ["unchanged since before it was made", { "if-unmodified-since": PAST }, 412],
+    ["what is no time", { "if-unmodified-since": "yesterday" }, 200],
+    ["a time without its zone", { "if-unmodified-since": "Sun, 06 Nov 1994 08:49:37" }, 200],
+    ["a time that the tag overrules", { "if-match": "ETAG", "if-unmodified-since": PAST }, 200],
+    ["a tag that fails before another saves", { "if-match": '"x"', "if-none-match": "ETAG" }, 412],
+    ["both tags", { "if-match": "ETAG", "if-none-match": "ETAG" }, 304],
+    ["changed since it was made", { "if-modified-since": "MADE" }, 304],
+    ["changed since before", { "if-modified-since": PAST }, 200],
+    ["changed since what is no time", { "if-modified-since": "MADE+1" }, 200],
+    ["another tag, which overrules the time", { "if-none-match": '"x"', "if-modified-since": FUTURE }, 200],
+    ["a range outside after a failed condition", { "if-match": '"x"', range: "bytes=99-" }, 412],
+  ])("on condition of %s (%j) is answered %i", async (_, conditions, expected) => {
+    const headers = Object.entries(conditions).map(([name, text]) => [
+      name,
+      text.replace("ETAG", etag).replace("MADE", lastModified),
+    ]);
+    const answer = await get(Object.fromEntries(headers) as Record<string, string>);
+    expect(answer.status).toBe(expected);
+    if (expected !== 412) return;
+    const message = "The file is not the one that if-match or if-unmodified-since means.";
+    expect(answer.json).toEqual(envelope({ message }));
+  });
+
   test("comes in part only while it is the file that was meant", async () => {
     expect(await get({ "if-range": etag, range: "bytes=0-0" })).toMatchObject({ status: 206, text: "{" });
-    expect(await get({ "if-range": '"other"', range: "bytes=0-0" })).toMatchObject({ status: 200, text: TEXT });
+    expect(await get({ "if-range": lastModified, range: "bytes=0-0" })).toMatchObject({ status: 206, text: "{" });
+    for (const other of ['"other"', PAST, FUTURE]) {
+      expect(await get({ "if-range": other, range: "bytes=0-0" })).toMatchObject({ status: 200, text: TEXT });
+    }
   });
 
   test("answers HEAD like GET, without the bytes", async () => {

@@ -308,9 +308,13 @@ describe("a file", () => {
     ["with a path in it", "../secret"],
     ["with SQL in it", "' OR 1=1 --"],
     ["of a picture", "💥"],
-    ["that is very long", "x".repeat(2000)],
+    ["that can just be quoted", "x".repeat(100)],
   ])("cannot be found by an id %s", async (_, id) => {
     expect(await askEverywhere(id)).toEqual(unknown(id));
+  });
+
+  test("cannot be found by an id that is very long, of which the refusal quotes the beginning", async () => {
+    expect(await askEverywhere("x".repeat(101))).toEqual(unknown(`${"x".repeat(100)}…`));
   });
 
   test("of another tenant looks like one that does not exist", async () => {

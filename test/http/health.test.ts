@@ -1,12 +1,12 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { send } from "../support/service.ts";
+import { ADMIN, send, STRANGER } from "../support/service.ts";
 
 const ALL_WELL = { d1: "ok", r2: "ok", queue: "ok" };
 
 async function ask() {
-  const response = await app.request("/healthz", {}, env);
+  const response = await app.request("/healthz", { headers: ADMIN }, env);
   return { status: response.status, json: await response.json() };
 }
 
@@ -19,9 +19,32 @@ const away = () => Promise.reject(new Error("away"));
 const silent = () => new Promise<never>(() => {});
 
 describe("the health of the service", () => {
-  test("is told to everybody", async () => {
-    const { status, json } = await send("/healthz", { headers: {} });
+  test("is told to the holder of the key", async () => {
+    const { status, json } = await send("/healthz", { headers: ADMIN });
     expect([status, json]).toEqual([200, { status: "ok", checks: ALL_WELL }]);
+  });
+
+  test.each([
+    ["nobody", {}],
+    ["a wrong key", { authorization: "Bearer sk-tesT" }],
+    ["a guest", STRANGER],
+  ])("is told to %s in one word, and asks no store", async (_, headers) => {
+    // Whatever touches a binding fails.
+    const bindings = { DB: undefined, BUCKET: undefined, DISPATCHES: undefined, DEAD_LETTERS: undefined };
+    const asked = vi.spyOn(globalThis, "fetch");
+    const response = await app.request("/healthz", { headers }, { ...env, ...bindings, COORDINATORS: undefined });
+    expect([response.status, await response.json()]).toEqual([200, { status: "ok" }]);
+    expect(asked).not.toHaveBeenCalled();
+  });
+
+  test.each([
+    ["nobody", {}],
+    ["the holder of the key", ADMIN],
+  ])("is told to %s as bad when the settings cannot be read, and the log says which", async (_, headers) => {
+    const logged = vi.spyOn(console, "error").mockReturnValue();
+    const response = await app.request("/healthz", { headers }, { ...env, DEFAULT_UPSTREAM: "nowhere" });
+    expect([response.status, await response.json()]).toEqual([503, { status: "misconfigured" }]);
+    expect(logged.mock.calls.join()).toMatch(/"misconfigured".*DEFAULT_UPSTREAM/);
   });
 
   test.each([
@@ -38,7 +61,7 @@ describe("the health of the service", () => {
   });
 
   test("is bad when a binding is missing", async () => {
-    const response = await app.request("/healthz", {}, { ...env, DISPATCHES: undefined });
+    const response = await app.request("/healthz", { headers: ADMIN }, { ...env, DISPATCHES: undefined });
     expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
   });
 

@@ -84,14 +84,37 @@ describe("a multipart form", () => {
     ['name="file"; filename="a.jsonl"; filename*=UTF-8\'\'na%C3%AFve.jsonl', "naïve.jsonl"],
     ['name="file"; filename="a.jsonl"; filename*=UTF-8\'\'%FF%', "a.jsonl"],
     ['name="file"; filename="a.jsonl"; filename*=shift-jis\'\'a', "a.jsonl"],
+    ["name=\"file\"; filename*=UTF-8''na%C3%AFve.jsonl", "naïve.jsonl"],
     ['name="file"; xfilename="a"', null],
+    ['name="file"; filename="say %22hi%22.jsonl"', 'say "hi".jsonl'],
+    ['name="file"; filename="a%0D%0Ab.jsonl"', "a\r\nb.jsonl"],
+    ['name="file"; filename="100%.jsonl"', "100%.jsonl"],
+    ['name="file"; filename="a%2522%5C%0a.jsonl"', "a%2522%5C%0a.jsonl"],
+    ['name="file"; filename="\\\\%22.jsonl"', '\\".jsonl'],
+    ["name=file; filename=a%22.jsonl", "a%22.jsonl"],
+    ['\tname="file";\tfilename\t=\t"a.jsonl"', "a.jsonl"],
+    ['name="file";\t filename=a.jsonl\t', "a.jsonl"],
   ])("reads the filename of %s", (disposition, filename) => {
     const form = [`--${BOUNDARY}`, `Content-Disposition: form-data; ${disposition}`, "", "x", `--${BOUNDARY}--`];
     expect(read(text(form))).toEqual([{ name: "file", filename, content: "x" }]);
   });
 
+  test.each(["UTF-8''%FF%", "shift-jis''a", "a.jsonl"])(
+    "is refused in true words when all it has is filename*=%s",
+    (value) => {
+      const form = [`--${BOUNDARY}`, `Content-Disposition: form-data; name="file"; filename*=${value}`, "", "x"];
+      expect(() => read(text(form))).toThrow("its 'filename*' is not encoded as UTF-8''…");
+    },
+  );
+
+  test("has the names of its fields unescaped as well", () => {
+    const form = [`--${BOUNDARY}`, 'Content-Disposition: form-data; name="a%22b"', "", "x", `--${BOUNDARY}--`];
+    expect(read(text(form))).toEqual([{ name: 'a"b', filename: null, content: "x" }]);
+  });
+
   test.each([
     ["multipart/form-data; boundary=abc", "abc"],
+    ["multipart/form-data\t;\tboundary=abc\t; x=y", "abc"],
     ['Multipart/Form-Data;boundary="a b:c"', "a b:c"],
     ["multipart/form-data; charset=utf-8; boundary=abc; x=y", "abc"],
     [`multipart/form-data; boundary=${"b".repeat(70)}`, "b".repeat(70)],

@@ -47,6 +47,7 @@ const NOBODIES = [
   ["the key in another header", { "x-api-key": "sk-test", "api-key": "sk-test", cookie: "authorization=sk-test" }],
   ["a wrong key for an upstream that nobody knows", { authorization: "Bearer sk-x", "x-portkey-provider": "openai" }],
   ["a wrong key for an upstream that takes none", { authorization: "Bearer sk-x", "x-portkey-provider": "echo" }],
+  ["a key that cannot be sent to its upstream", { authorization: "Bearer sk-\u00FC", "x-portkey-provider": "mock" }],
   ["a wrong key for two upstreams", { authorization: "Bearer sk-x", "x-portkey-provider": "mock, mock-open" }],
   ["a wrong key for a property of every object", { authorization: "Bearer sk-x", "x-portkey-provider": "__proto__" }],
 ] as const;

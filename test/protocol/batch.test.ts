@@ -131,14 +131,13 @@ describe("a page", () => {
   const items = [{ id: "c" }, { id: "b" }, { id: "a" }];
 
   test.each([
-    ["nothing found", [], 2, [], null, null, false],
-    ["fewer than asked for", items.slice(0, 1), 2, items.slice(0, 1), "c", "c", false],
-    ["as many as asked for", items.slice(0, 2), 2, items.slice(0, 2), "c", "b", false],
-    ["one more than asked for", items, 2, items.slice(0, 2), "c", "b", true],
-  ])("of %s", (_, found, limit, expected, firstId, lastId, hasMore) => {
-    expect(toPage(found, limit)).toStrictEqual({
+    ["nothing", [], false, null, null],
+    ["one", items.slice(0, 1), false, "c", "c"],
+    ["some with more behind them", items, true, "c", "a"],
+  ])("of %s", (_, found, hasMore, firstId, lastId) => {
+    expect(toPage(found, hasMore)).toStrictEqual({
       object: "list",
-      data: expected,
+      data: found,
       first_id: firstId,
       last_id: lastId,
       has_more: hasMore,

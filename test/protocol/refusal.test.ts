@@ -3,8 +3,8 @@ import { describeType, shorten, tooLong } from "../../src/protocol/refusal.ts";
 
 describe("shorten", () => {
   test.each([
-    ["a text of just that length", "x".repeat(200), undefined, "x".repeat(200)],
-    ["a longer one", "x".repeat(201), undefined, `${"x".repeat(200)}…`],
+    ["a text of just that length", "x".repeat(100), undefined, "x".repeat(100)],
+    ["a longer one", "x".repeat(101), undefined, `${"x".repeat(100)}…`],
     ["a text of the caller's length", "x".repeat(100), 100, "x".repeat(100)],
     ["one longer than the caller's length", "x".repeat(101), 100, `${"x".repeat(100)}…`],
     ["a character of two units at the edge", `${"x".repeat(99)}🦉`, 100, `${"x".repeat(99)}…`],

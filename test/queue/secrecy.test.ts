@@ -6,6 +6,7 @@ import { parseSettings } from "../../src/config.ts";
 import { app } from "../../src/http/app.ts";
 import { logFailure } from "../../src/log.ts";
 import { holdClockAndQueue, HeldBatch } from "../support/held-batch.ts";
+import { createAs, makeGuest, makeGuestService, uploadAs } from "../support/guest-service.ts";
 import { ADMIN, send, upload, writeForm } from "../support/service.ts";
 import { deliver, deliverLast, failReports, type SentRequest, standInForUpstream } from "../support/delivery.ts";
 
@@ -156,6 +157,23 @@ describe("nothing secret is logged", () => {
     await send(`/v1/files/${PROMPT}/${FILENAME}?after=${PROVIDER_KEY}`);
     await send(`/${PROMPT}?key=${PROVIDER_KEY}`);
     expect(logged).toHaveLength(9);
+  });
+
+  test.each<[string, (request: SentRequest) => Response]>([
+    ["knows it", () => new Response()],
+    ["refuses it and repeats it", ({ headers }) => refuse(401, `Incorrect API key: ${headers.get("authorization")}`)],
+    ["is away", ({ headers }) => fail(`connect ECONNREFUSED ${headers.get("authorization")}`)],
+    ["points elsewhere", () => new Response(null, { status: 302, headers: { location: `https://evil.test/` } })],
+  ])("of a guest's key when its provider, asked for it, %s", async (_, answer) => {
+    const sent = standInForUpstream(answer);
+    const guests = makeGuestService();
+    // A key for each case: what a provider said is remembered.
+    const guest = makeGuest("provider", `${PROVIDER_KEY}-${crypto.randomUUID()}`);
+    await uploadAs(guests, guest, LINE);
+    await createAs(guests, guest);
+    expect(sent.length).toBeGreaterThan(0);
+    expect(new Set(sent.map(({ url }) => new URL(url).host))).toEqual(new Set(["provider.test"]));
+    expect(logged.length).toBeGreaterThan(1);
   });
 
   test("of messages that are no dispatches", async () => {

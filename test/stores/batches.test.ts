@@ -7,10 +7,10 @@ import {
   saveFinalBatch,
   findBatch,
   isInputHeld,
-  listBatches,
   saveBatch,
   saveProgress,
 } from "../../src/stores/batches.ts";
+import { type BatchPage, listBatches } from "../../src/stores/batch-list.ts";
 import { findFile, hideFile, insertFile, removeFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
 import { probeBucket, probeDatabase } from "../../src/stores/probe.ts";
@@ -112,13 +112,15 @@ describe("batches", () => {
     for (const batch of batches.toReversed()) await saveBatch(db, batch);
     const seen: BatchRecord[] = [];
     for (let after: BatchRecord | null = null; ;) {
-      const page: BatchRecord[] = await listBatches(db, { tenant, limit: 2, after });
-      seen.push(...page);
-      after = page.at(-1) ?? null;
-      if (after === null) break;
+      const page: BatchPage = await listBatches(db, { tenant, limit: 2, after });
+      seen.push(...page.batches);
+      after = page.batches.at(-1) ?? null;
+      expect(page.hasMore).toBe(seen.length < batches.length);
+      if (!page.hasMore) break;
     }
     expect(seen).toEqual(batches);
-    expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual([]);
+    const nothing = { batches: [], hasMore: false };
+    expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual(nothing);
   });
 
   test("contend for their upstream while they run, whoever's they are, the oldest first", async () => {

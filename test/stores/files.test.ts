@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import type { FileRecord } from "../../src/domain/file.ts";
-import { UPLOAD_PART_BYTES } from "../../src/domain/limits.ts";
+import { MAX_UPLOAD_HELD_BYTES, UPLOAD_PART_BYTES } from "../../src/domain/limits.ts";
 import {
   findFile,
   findInputFile,
@@ -140,6 +140,9 @@ describe("an object of unknown length", () => {
     ["a byte more than a part", [part, 1]],
     ["more than two parts in one piece", [2 * part + 3]],
     ["three parts in uneven pieces", [part - 1, part + 2, part - 1]],
+    ["a part and all that is held beside it", [part, MAX_UPLOAD_HELD_BYTES - part]],
+    ["a part, all that is held beside it, and a byte", [part, MAX_UPLOAD_HELD_BYTES - part, 1]],
+    ["many small pieces", Array.from({ length: 60 }, () => 256 * 1024 - 1)],
   ])("holds %s", async (_, lengths) => {
     const key = `files/${crypto.randomUUID()}`;
     const bytes = makeBytes(lengths.reduce((sum, length) => sum + length, 0));
@@ -175,6 +178,50 @@ describe("an object of unknown length", () => {
     }
     expect(created.mock.results.length).toBe(length > part ? 1 : 0);
     created.mockRestore();
+  });
+
+  test.each([
+    ["takes", MAX_UPLOAD_HELD_BYTES, "taken"],
+    ["does not take", MAX_UPLOAD_HELD_BYTES + 1, "waiting"],
+  ] as const)("while R2 is slow %s %i bytes into memory", async (_, length, expected) => {
+    const slow = Promise.withResolvers<R2UploadedPart>();
+    const multipart = { uploadPart: vi.fn<() => Promise<R2UploadedPart>>(() => slow.promise) };
+    const bucket = { createMultipartUpload: () => Promise.resolve(multipart) } as unknown as R2Bucket;
+    const upload = new ObjectUpload(bucket, "files/slow");
+    // In the pieces of the request reader, and the last byte by itself.
+    let state: "waiting" | "taken" = "waiting";
+    async function writeAll() {
+      for (let rest = length; rest > 0; rest -= 256 * 1024) {
+        await upload.write(new Uint8Array(Math.min(rest, 256 * 1024)));
+      }
+      state = "taken";
+    }
+    const writing = writeAll();
+    for (let turns = 0; turns < 1000; turns += 1) await Promise.resolve();
+    expect(state).toBe(expected);
+    expect(multipart.uploadPart.mock.calls).toHaveLength(1);
+    slow.resolve({ partNumber: 1, etag: "e" });
+    await writing;
+  });
+
+  test("holds buffers of no more than 7 MiB together, the ones it grew out of included", async () => {
+    const sizes: number[] = [];
+    const transfer = vi.spyOn(ArrayBuffer.prototype, "transfer").mockImplementation(function grow(
+      this: ArrayBuffer,
+      bytes = 0,
+    ) {
+      sizes.push(this.byteLength + bytes);
+      const grown = new ArrayBuffer(bytes);
+      new Uint8Array(grown).set(new Uint8Array(this));
+      return grown;
+    });
+    const upload = new ObjectUpload(env.BUCKET, `files/${crypto.randomUUID()}`);
+    for (let pieces = 0; pieces < 60; pieces += 1) await upload.write(new Uint8Array(256 * 1024));
+    await upload.finish();
+    await upload.abort();
+    transfer.mockRestore();
+    expect(sizes.length).toBeGreaterThan(2);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(MAX_UPLOAD_HELD_BYTES);
   });
 
   test("leaves nothing when it is aborted after it was finished", async () => {

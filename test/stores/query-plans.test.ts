@@ -2,8 +2,10 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { FileRecord } from "../../src/domain/file.ts";
+import * as lists from "../../src/stores/batch-list.ts";
 import * as batches from "../../src/stores/batches.ts";
 import * as files from "../../src/stores/files.ts";
+import * as guestUse from "../../src/stores/guest-use.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import * as sweeps from "../../src/stores/sweeps.ts";
 import { aBatch } from "../support/batch-record.ts";
@@ -41,7 +43,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
   listBatches: [null, batch].map(
     (after): Call =>
       (db) =>
-        batches.listBatches(db, { ...page, after }),
+        lists.listBatches(db, { ...page, after }),
   ),
   listRunningBatches: [(db) => batches.listRunningBatches(db, "echo", now)],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
@@ -61,6 +63,9 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
   isFileHidden: [(db) => files.isFileHidden(db, file.id)],
   removeFile: [(db) => files.removeFile(db, env.BUCKET, file.id)],
   deleteFileRow: [(db) => files.deleteFileRow(db, file.id)],
+  sumStoredBytes: [(db) => guestUse.sumStoredBytes(db, tenant)],
+  insertFileWithin: [(db) => guestUse.insertFileWithin(db, { ...file, id: `file-${crypto.randomUUID()}` }, 1)],
+  countLiveBatches: [(db) => guestUse.countLiveBatches(db, { tenant, upstream: "echo", most: 20 })],
   listRemovableFiles: [(db) => sweeps.listRemovableFiles(db, now, 10)],
   hideFiles: [(db) => sweeps.hideFiles(db, ["file-a", "file-b"], now)],
   deleteFileRows: [(db) => sweeps.deleteFileRows(db, ["file-a", "file-b"])],
@@ -73,7 +78,7 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
 
 describe("a statement's plan", () => {
   test("is asked for every function that is given the database", () => {
-    const exported = Object.entries({ ...batches, ...files, ...sweeps });
+    const exported = Object.entries({ ...batches, ...lists, ...files, ...guestUse, ...sweeps });
     const asking = exported.filter(
       ([, value]) => typeof value === "function" && /^(async )?function \w+\(db/.test(String(value)),
     );
@@ -88,7 +93,7 @@ describe("a statement's plan", () => {
   });
 
   test.each([
-    ["batches", (db: D1Database) => batches.listBatches(db, { ...page, after: batch })],
+    ["batches", (db: D1Database) => lists.listBatches(db, { ...page, after: batch })],
     ["files", (db: D1Database) => files.listFiles(db, { ...page, after: file, purpose: null, order: "desc", now })],
   ])("finds the place behind the last page of %s in the index", async (_name, call) => {
     await expect(explain(call)).resolves.toEqual([

@@ -11,6 +11,7 @@ const upstream: HttpUpstream = {
   name: "fake",
   baseUrl: "https://upstream.test/v1",
   apiKey: "sk-configured",
+  guestCheckPath: null,
   models: null,
   timeoutSeconds: 30,
   maxInFlight: 64,

@@ -7,19 +7,21 @@ import { batchOrderSchema } from "../../protocol/batch-order.ts";
 import { toPage } from "../../protocol/list.ts";
 import { parseRequest } from "../../protocol/refusal.ts";
 import { noSuchBatch } from "../../protocol/request-problems.ts";
-import { findBatch, listBatches } from "../../stores/batches.ts";
+import { listBatches } from "../../stores/batch-list.ts";
+import { findBatch } from "../../stores/batches.ts";
 import { ApiError, valueOf } from "../api-error.ts";
 import type { CallerEnv } from "../app-env.ts";
 import { authenticate } from "../auth.ts";
 import { UPSTREAM_HEADER } from "../caller.ts";
 import { cancelBatch, findCurrentBatch, type WantedBatch } from "../find-batch.ts";
+import { admitGuest } from "../guest-admission.ts";
 import { refuseMethod } from "../method.ts";
 import { createBatch } from "../new-batch.ts";
 import { readJson } from "../request-body.ts";
 
 export const batches = new Hono<CallerEnv>()
   .use(authenticate)
-  .post("/", async (c) => {
+  .post("/", admitGuest, async (c) => {
     const { caller, settings, db } = c.var;
     const schema = batchOrderSchema([...settings.completionWindows.keys()]);
     const order = valueOf(parseRequest(schema, await readJson(c.req.raw)));
@@ -31,8 +33,8 @@ export const batches = new Hono<CallerEnv>()
     const { tenant } = c.var.caller;
     const after = query.after === undefined ? null : await findBatch(c.var.db, tenant, query.after);
     if (query.after !== undefined && after === null) throw new ApiError(404, noSuchBatch(query.after));
-    const found = await listBatches(c.var.db, { tenant, limit: query.limit + 1, after });
-    return c.json(toPage(found.map(toBatch), query.limit));
+    const { batches: found, hasMore } = await listBatches(c.var.db, { tenant, limit: query.limit, after });
+    return c.json(toPage(found.map(toBatch), hasMore));
   })
   .all("/", refuseMethod("GET, POST"))
   .get("/:id", async (c) => answerBatch(c, await findCurrentBatch(toWanted(c, c.req.param("id")))))

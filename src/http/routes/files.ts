@@ -12,14 +12,17 @@ import { ApiError, valueOf } from "../api-error.ts";
 import type { CallerEnv } from "../app-env.ts";
 import { authenticate } from "../auth.ts";
 import { answerContent } from "../content.ts";
+import { admitGuest } from "../guest-admission.ts";
+import { findStorageQuota } from "../guest-limits.ts";
 import { refuseMethod } from "../method.ts";
 import { receiveFile } from "../upload.ts";
 
 export const files = new Hono<CallerEnv>()
   .use(authenticate)
-  .post("/", async (c) => {
-    const { tenant } = c.var.caller;
-    const file = await receiveFile({ request: c.req.raw, tenant, db: c.var.db, bucket: c.env.BUCKET });
+  .post("/", admitGuest, async (c) => {
+    const { caller, settings, db } = c.var;
+    const quota = await findStorageQuota({ caller, settings, db });
+    const file = await receiveFile({ request: c.req.raw, tenant: caller.tenant, quota, db, bucket: c.env.BUCKET });
     c.set("fileId", file.id);
     return c.json(toFileObject(file));
   })
@@ -33,7 +36,7 @@ export const files = new Hono<CallerEnv>()
       after: query.after === undefined ? null : await requireFile(c, query.after),
       now: new Date(),
     });
-    return c.json(toPage(found.map(toFileObject), query.limit));
+    return c.json(toPage(found.slice(0, query.limit).map(toFileObject), found.length > query.limit));
   })
   .all("/", refuseMethod("GET, POST"))
   .get("/:id", async (c) => c.json(toFileObject(await requireFile(c, c.req.param("id")))))
