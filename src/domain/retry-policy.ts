@@ -98,9 +98,8 @@ export function decideRetry(attempt: FinishedAttempt): RetryDecision {
   const { servedAt, isProbe, isTail = false } = standing;
   const tried = { class: answerClass, failure: outcome.failure, startedAt: attempt.startedAt, now };
   const history = noteFailure(attempt.history, { ...tried, servedAt, isProbe, isTail });
-  const isAnswer = outcome.kind === "answered" && outcome.statusCode >= 500;
-  if (hasHadItsTries(reason, history, standing) || (isAnswer && hasItsAnswer(reason, history)))
-    return { kind: "settle", class: answerClass };
+  const isRepeated = outcome.kind === "answered" && hasItsAnswer(reason, history);
+  if (isRepeated || hasHadItsTries(reason, history, standing)) return { kind: "settle", class: answerClass };
   const delaySeconds = delayAfter(reason, history.spent + 1, attempt);
   const at = new Date(now.getTime() + Math.ceil(delaySeconds * 1000));
   if (at >= deadline) return { kind: "settle", class: answerClass };
