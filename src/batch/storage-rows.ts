@@ -1,5 +1,5 @@
 /** The coordinator's rows, and the doors between them and the domain. No I/O. */
-import type { BatchRecord, Usage } from "../domain/batch.ts";
+import { type BatchRecord, NO_TIMES, type Usage } from "../domain/batch.ts";
 import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
 import type { LineState, SliceProgress, SliceState } from "../domain/ledger.ts";
 import { type BatchState, type EarlyEnding, type Ending, finalOf, type FinalState, type Stage } from "./state.ts";
@@ -82,7 +82,8 @@ export function fromChunkRow(row: ChunkRow): StoredChunk {
     lines.push({
       line: numbers[at] ?? 0,
       bytes: numbers[at + 1] ?? 0,
-      result: RESULTS[numbers[at + 2] ?? 0] ?? "void",
+      // A kind that only a newer version knows: its line stands in the error file.
+      result: RESULTS[numbers[at + 2] ?? 0] ?? "failed",
     });
   }
   return { key: row.key, lines, usage: row.usage === null ? null : (JSON.parse(row.usage) as Usage) };
@@ -110,8 +111,9 @@ function toProgressText(progress: SliceProgress): string {
 
 function fromProgressText(text: string): SliceProgress {
   if (text === "fresh" || text === "settled") return text;
-  const lines = JSON.parse(text) as readonly (0 | readonly [number, number])[];
-  return lines.map((line): LineState => (line === 0 ? null : { attempts: line[0], dueAt: line[1] }));
+  const lines = JSON.parse(text) as readonly (0 | readonly (number | undefined)[])[];
+  // A newer version may store more of a line, and an older one less.
+  return lines.map((line): LineState => (line === 0 ? null : { attempts: line[0] ?? 0, dueAt: line[1] ?? 0 }));
 }
 
 /** JSON has no dates: these come back as text. */
@@ -133,6 +135,6 @@ function reviveBatch(stored: BatchRecord): BatchRecord {
     ...stored,
     createdAt: new Date(stored.createdAt),
     expiresAt: new Date(stored.expiresAt),
-    times: Object.fromEntries(times) as BatchRecord["times"],
+    times: { ...NO_TIMES, ...(Object.fromEntries(times) as Partial<BatchRecord["times"]>) },
   };
 }
