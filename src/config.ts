@@ -49,7 +49,7 @@ export class SettingsError extends Error {
 const SECONDS_OF_UNIT = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 const MIN_ENCRYPTION_KEY_CHARACTERS = 32;
 /**
- * What one alarm of a coordinator can finalize: at worst each line needs a read of its own, five at once take 40 ms, and
+ * What one alarm of a coordinator can finalize: at worst each line needs a read of its own, five at once take about 40 ms, and
  * an alarm has 15 minutes and `subrequests = 100_000` (wrangler.toml). 80,000 lines take 640 s, and leave 20,000
  * subrequests for blocks, which are 2 MiB each: 40 GB of results.
  */
