@@ -1,5 +1,6 @@
--- Nightshift's D1 tables: metadata of files and batches. Every statement is idempotent; the Worker
--- applies them itself when an isolate first needs D1 (src/stores/schema.ts). Times are milliseconds.
+-- Nightshift's D1 tables: metadata of files and batches. The Worker applies this itself to an empty
+-- database (src/stores/schema.ts); a change here also needs its numbered step (src/stores/schema-steps.ts).
+-- Every statement is idempotent. Times are milliseconds.
 
 CREATE TABLE IF NOT EXISTS files (
   id TEXT PRIMARY KEY,

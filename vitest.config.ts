@@ -63,7 +63,7 @@ export default defineConfig(({ mode }) => ({
         ],
         test: {
           name: "workers",
-          include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults,cost}/**/*.test.ts"],
+          include: ["test/{stores,upstream,batch,queue,http,sdk,sweep,fuzz,faults,cost,upgrade}/**/*.test.ts"],
           testTimeout: 20 * SECOND_MS,
           hookTimeout: 30 * SECOND_MS,
           provide: { faults: readFaultSettings(mode), fuzz: readFuzzSettings(mode) },

@@ -58,6 +58,12 @@ const MIN_ENCRYPTION_KEY_CHARACTERS = 32;
 /** Every OpenAI-compatible server has it, and the real ones want a key for it. */
 const USUAL_GUEST_CHECK_PATH = "/models";
 const USUAL_GUEST_BYTES = 2 * 1024 ** 3;
+/**
+ * What one alarm of a coordinator can finalize: at worst each line needs a read of its own, five at once take about 40 ms, and
+ * an alarm has 15 minutes and `subrequests = 100_000` (wrangler.toml). 80,000 lines take 640 s, and leave 20,000
+ * subrequests for blocks, which are 2 MiB each: 40 GB of results.
+ */
+const MAX_LINES_SETTING = 80_000;
 
 const wholeNumber = (least: number, most: number) =>
   z.coerce
@@ -163,7 +169,7 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
     guestMaxLiveBatches: read(variables, "GUEST_MAX_LIVE_BATCHES", wholeNumber(1, 10_000).default(20)),
     linesPerInvocation: read(variables, "LINES_PER_INVOCATION", wholeNumber(1, 1000).default(5)),
     consumerWaits: read(variables, "CONSUMER_WAITS", flag.default("true")) === "true",
-    maxLinesPerBatch: read(variables, "MAX_LINES_PER_BATCH", wholeNumber(1, 1_000_000).default(50_000)),
+    maxLinesPerBatch: read(variables, "MAX_LINES_PER_BATCH", wholeNumber(1, MAX_LINES_SETTING).default(50_000)),
   };
 }
 

@@ -63,6 +63,7 @@ describe("settings", () => {
     ["LINES_PER_INVOCATION", 64, "linesPerInvocation", 64],
     ["CONSUMER_WAITS", "false", "consumerWaits", false],
     ["MAX_LINES_PER_BATCH", "100", "maxLinesPerBatch", 100],
+    ["MAX_LINES_PER_BATCH", "80000", "maxLinesPerBatch", 80_000],
     ["ENCRYPTION_KEY", LONG, "encryptionKey", LONG],
     ["GUEST_MAX_STORED_BYTES", "1000000", "guestMaxStoredBytes", 1_000_000],
     ["GUEST_MAX_LIVE_BATCHES", "1", "guestMaxLiveBatches", 1],
@@ -149,6 +150,7 @@ describe("a mistake is named with its key", () => {
     ["LINES_PER_INVOCATION", { LINES_PER_INVOCATION: "" }, ""],
     ["CONSUMER_WAITS", { CONSUMER_WAITS: "0" }, 'must be "true" or "false"'],
     ["MAX_LINES_PER_BATCH", { MAX_LINES_PER_BATCH: "1.5" }, "must be a whole number"],
+    ["MAX_LINES_PER_BATCH", { MAX_LINES_PER_BATCH: "80001" }, "must be at most 80000"],
   ])("%s, given %j", (key, change, message) => {
     let caught: unknown;
     try {

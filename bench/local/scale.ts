@@ -1,5 +1,5 @@
 /**
- * Whether the time and CPU of a line grow with the size of its batch (1,000 to 200,000 lines), or with the number of
+ * Whether the time and CPU of a line grow with the size of its batch (1,000 to 80,000 lines), or with the number of
  * batches at once (1 to 50).
  */
 import { type IsolateWatch, watchIsolate } from "../rig/isolate-memory.ts";
@@ -7,7 +7,7 @@ import { type BenchOptions, type Report, type Table, toMebibytes } from "../rig/
 import { createBatch, requireWhole, type Rig, runBatch, uploadInput, withRig } from "../rig/rig.ts";
 import { mean, median } from "../rig/statistics.ts";
 
-const SIZES = [1000, 5000, 20_000, 50_000, 200_000];
+const SIZES = [1000, 5000, 20_000, 50_000, 80_000];
 const BATCHES_AT_ONCE = [1, 10, 50];
 /** Of all batches at once together. */
 const CONCURRENT_LINES = 50_000;

@@ -14,11 +14,11 @@ import type {
   ClaimReply,
   Coordinator,
   Dispatch,
-  Report,
   ReportReply,
   StartOrder,
   StartReply,
 } from "../domain/conversation.ts";
+import { type AnyReport, fillReport } from "../domain/other-version.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
 import { LOST_STATE, UNREADABLE_INPUT } from "../protocol/batch-problems.ts";
 import { findBatch, saveBatch, saveFinalBatch } from "../stores/batches.ts";
@@ -26,7 +26,7 @@ import { openDatabase } from "../stores/schema.ts";
 import { BatchCopy } from "./copy.ts";
 import { finalize, publishFinal, removeLeftovers, settleLostLines, settleRefused } from "./ending.ts";
 import { LiveBatch } from "./live-batch.ts";
-import { finalOf, type FinalState } from "./state.ts";
+import { type BatchState, finalOf, type FinalState } from "./state.ts";
 import { BatchStorage } from "./storage.ts";
 import { validateInput, type Verdict } from "./validate.ts";
 import { WakeUp } from "./wake-up.ts";
@@ -106,7 +106,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
   }
 
-  async report(report: Report): Promise<ReportReply> {
+  async report(said: AnyReport): Promise<ReportReply> {
+    const report = fillReport(said);
     const live = this.#load();
     if (live === null) return { kind: "unknown" };
     const [statusBefore, pauseBefore] = [live.record.status, live.pause];
@@ -244,10 +245,16 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       this.#live = undefined;
     }
     if (this.#live !== undefined) return this.#live;
-    const stored = this.#storage.exists() ? this.#storage.readBatch() : null;
+    const stored = this.#readStored();
     this.#live =
       stored === null ? null : new LiveBatch(this.#storage, stored, this.#copy.firstRoom(this.env, stored.record));
     return this.#live;
+  }
+
+  #readStored(): BatchState | null {
+    if (!this.#storage.exists()) return null;
+    this.#storage.upgradeTables();
+    return this.#storage.readBatch();
   }
 
   #nextStepAt(live: LiveBatch): number | null {

@@ -121,7 +121,9 @@ async function writeResults(env: Env, live: LiveBatch, ending: Ending): Promise<
 
 function withoutResults(record: BatchRecord, ending: Ending): FinalState {
   const status = ending === "completed" ? "failed" : ending;
-  return { record: { ...move(record, status, new Date()), errors: [UNWRITTEN_RESULTS] }, files: [] };
+  // OpenAI's batches have `errors` only when they failed.
+  const errors = status === "failed" ? [UNWRITTEN_RESULTS] : null;
+  return { record: { ...move(record, status, new Date()), errors }, files: [] };
 }
 
 /** When the result files count as created. Their ids follow from it: it must be the same whenever the step is repeated. */

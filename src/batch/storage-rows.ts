@@ -1,5 +1,5 @@
 /** The coordinator's rows, and the doors between them and the domain. No I/O. */
-import type { BatchRecord, Usage } from "../domain/batch.ts";
+import { type BatchRecord, NO_TIMES, type Usage } from "../domain/batch.ts";
 import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
 import type { SliceState } from "../domain/ledger.ts";
 import type { LineHistory } from "../domain/line-history.ts";
@@ -84,7 +84,8 @@ export function fromChunkRow(row: ChunkRow): StoredChunk {
     lines.push({
       line: numbers[at] ?? 0,
       bytes: numbers[at + 1] ?? 0,
-      result: RESULTS[numbers[at + 2] ?? 0] ?? "void",
+      // A kind that only a newer version knows: its line stands in the error file.
+      result: RESULTS[numbers[at + 2] ?? 0] ?? "failed",
     });
   }
   return { key: row.key, lines, usage: row.usage === null ? null : (JSON.parse(row.usage) as Usage) };
@@ -106,7 +107,7 @@ function fromStageColumns({ ending, ends_by: endsBy, final }: BatchStateRow): St
 }
 
 /** A line as JSON: 0 when it is settled. What has its usual value at the end of the list is left out. */
-type LineEntry = 0 | readonly [attempts: number, dueAt: number, lapses?: number, history?: LineHistory];
+type LineEntry = 0 | readonly [attempts?: number, dueAt?: number, lapses?: number, history?: LineHistory];
 
 function toProgressText(progress: SliceProgress): string {
   return typeof progress === "string" ? progress : JSON.stringify(progress.map(toLineEntry));
@@ -121,9 +122,10 @@ function toLineEntry(line: LineState): LineEntry {
 
 function fromProgressText(text: string): SliceProgress {
   if (text === "fresh" || text === "settled") return text;
+  // A newer version may store more of a line, and an older one less.
   return (JSON.parse(text) as readonly LineEntry[]).map((entry): LineState => {
     if (entry === 0) return null;
-    const [attempts, dueAt, lapses = 0, history = null] = entry;
+    const [attempts = 0, dueAt = 0, lapses = 0, history = null] = entry;
     return { attempts, dueAt, lapses, history };
   });
 }
@@ -147,6 +149,6 @@ function reviveBatch(stored: BatchRecord): BatchRecord {
     ...stored,
     createdAt: new Date(stored.createdAt),
     expiresAt: new Date(stored.expiresAt),
-    times: Object.fromEntries(times) as BatchRecord["times"],
+    times: { ...NO_TIMES, ...(Object.fromEntries(times) as Partial<BatchRecord["times"]>) },
   };
 }

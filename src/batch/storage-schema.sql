@@ -1,5 +1,6 @@
 -- The coordinator's own tables, in its Durable Object. Rows are billed: see docs/performance.md before
 -- adding an index or a column that changes often. Times are milliseconds.
+-- A change here also needs its numbered step (storage-steps.ts).
 
 -- One row: the batch, as JSON.
 CREATE TABLE IF NOT EXISTS batch (

@@ -9,6 +9,7 @@ import type { StoredDispatch } from "../domain/dispatches.ts";
 import type { SliceState } from "../domain/ledger.ts";
 import type { BatchState, FinalizeTries } from "./state.ts";
 import schema from "./storage-schema.sql";
+import { FIRST_STORAGE_VERSION, NEWEST_STORAGE_VERSION, STORAGE_STEPS, type StorageStep } from "./storage-steps.ts";
 import {
   type BatchStateRow,
   type ChunkRow,
@@ -27,6 +28,8 @@ const FAILURES_KEY = "failures";
 const FINALIZE_TRIES_KEY = "attempts";
 /** What the object told D1, and heard from it, last. */
 const PUBLISHED_KEY = "published";
+/** Of the tables. The first one was not stored. */
+const VERSION_KEY = "version";
 
 /** The upstream's pause: an object is out of memory between two probes. Absent when there is none. */
 const PAUSE_KEY = "pause";
@@ -41,9 +44,14 @@ export interface Published {
   readonly shareLines: number | null;
 }
 
-interface DispatchRow extends StoredDispatch, Record<string, SqlStorageValue> {
+/** As it was once stored: `shareLines` under another name. */
+interface OldPublished {
+  readonly windowCap?: number | null;
+}
+
+interface DispatchRow extends Record<string, SqlStorageValue> {
   readonly token: string;
-  readonly phase: StoredDispatch["phase"];
+  readonly phase: string;
 }
 
 export class BatchStorage {
@@ -81,6 +89,19 @@ export class BatchStorage {
 
   createTables(): void {
     this.#sql.exec(schema);
+    this.#storage.kv.put(VERSION_KEY, NEWEST_STORAGE_VERSION);
+  }
+
+  /** Brings the tables of an older version up; those of a newer one are used as they are. */
+  upgradeTables(steps: readonly StorageStep[] = STORAGE_STEPS): void {
+    const version = this.#storage.kv.get<number>(VERSION_KEY) ?? FIRST_STORAGE_VERSION;
+    const missing = steps.filter((step) => step.version > version);
+    const last = missing.at(-1);
+    if (last === undefined) return;
+    this.transaction(() => {
+      for (const { statements } of missing) for (const statement of statements) this.#sql.exec(statement);
+      this.#storage.kv.put(VERSION_KEY, last.version);
+    });
   }
 
   writeBatch(state: BatchState): void {
@@ -146,7 +167,9 @@ export class BatchStorage {
   }
 
   readDispatches(): readonly StoredDispatch[] {
-    return this.#sql.exec<DispatchRow>("SELECT token, phase FROM dispatches").toArray();
+    const rows = this.#sql.exec<DispatchRow>("SELECT token, phase FROM dispatches").toArray();
+    // Whatever a newer version calls it: somebody has claimed it.
+    return rows.map(({ token, phase }) => ({ token, phase: phase === "sent" ? "sent" : "working" }));
   }
 
   readFailures(): number {
@@ -183,7 +206,8 @@ export class BatchStorage {
   }
 
   readPublished(): Published {
-    return this.#storage.kv.get<Published>(PUBLISHED_KEY) ?? { status: null, shareLines: null };
+    const stored = this.#storage.kv.get<Partial<Published> & OldPublished>(PUBLISHED_KEY);
+    return { status: stored?.status ?? null, shareLines: stored?.shareLines ?? stored?.windowCap ?? null };
   }
 
   writePublished(published: Published): void {

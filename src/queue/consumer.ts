@@ -3,6 +3,7 @@ import * as z from "zod";
 import { type Settings, settingsOf } from "../config.ts";
 import { doublingPause } from "../domain/backoff.ts";
 import type { BatchContext, Dispatch } from "../domain/conversation.ts";
+import { fillClaimReply } from "../domain/other-version.ts";
 import { logEvent, logFailure } from "../log.ts";
 import { openSealedKey } from "../stores/sealed-key.ts";
 import { type DispatchOrder, DispatchRun } from "./dispatch-run.ts";
@@ -14,7 +15,8 @@ const MAX_RETRY_DELAY_SECONDS = 300;
 
 type Destination = Pick<DispatchOrder, "upstream" | "apiKey" | "isKeyUnreadable">;
 
-const dispatchSchema = z.strictObject({ batchId: z.string(), token: z.string() });
+/** What a newer version of the Worker adds is ignored: its dispatches are worked for (docs/decisions/versions.md). */
+const dispatchSchema = z.object({ batchId: z.string(), token: z.string() });
 
 export async function consumeQueue(batch: MessageBatch, env: Env, ctx: ExecutionContext): Promise<void> {
   const consume = batch.queue.endsWith(DEAD_LETTERS_SUFFIX) ? consumeDeadLetter : consumeDispatch;
@@ -52,7 +54,7 @@ async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: Exec
   // A stub that threw once may stay broken (developers.cloudflare.com/durable-objects/best-practices/error-handling):
   // each call has its own.
   const coordinator = () => env.COORDINATORS.getByName(batchId);
-  const claim = await coordinator().claim(token);
+  const claim = fillClaimReply(await coordinator().claim(token));
   if (claim.kind !== "run") {
     logEvent("dispatch", { batch: batchId, dispatch: token, end: claim.kind });
     return;

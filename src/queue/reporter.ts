@@ -14,6 +14,7 @@ import {
   type Report,
   type ReportReply,
 } from "../domain/conversation.ts";
+import { fillReportReply } from "../domain/other-version.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { logFailure } from "../log.ts";
@@ -157,14 +158,16 @@ export class Reporter {
     this.#lastExchangeAt = Date.now();
     let reply: ReportReply;
     try {
-      reply = await this.#options.report({
+      const wanted = isStored ? wantedLines : 0;
+      const answer = await this.#options.report({
         ...sent,
         token: this.#options.token,
         chunk: chunk === null ? null : { key: chunk.key, lines: chunk.lines },
         usage: chunk?.usage ?? null,
-        wantedLines: isStored ? wantedLines : 0,
+        wantedLines: wanted,
         phase: isStored || phase !== "leaving" ? phase : "winding_down",
       });
+      reply = fillReportReply(answer, wanted);
     } catch (error) {
       this.noteFailure("report_failed", error);
       return null;

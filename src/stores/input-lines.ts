@@ -13,7 +13,7 @@ export interface InputLine extends ClaimedLine {
 /**
  * The claimed lines of all slices, in order, neighbours with one ranged read; null when the bytes are gone.
  * @param slices in input order.
- * @throws what R2 throws.
+ * @throws what R2 throws, and when it gives fewer bytes than were asked for.
  */
 export async function readInputLines(
   bucket: R2Bucket,
@@ -26,7 +26,10 @@ export async function readInputLines(
     const length = neighbours.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
     const object = await bucket.get(fileKey(fileId), { range: { offset, length } });
     if (object === null) return null;
-    lines.push(...pickLines(new Uint8Array(await object.arrayBuffer()), neighbours));
+    const bytes = new Uint8Array(await object.arrayBuffer());
+    // Cut JSON would be sent, and fail for good.
+    if (bytes.length !== length) throw new Error(`R2 gave ${bytes.length} of ${length} bytes of the input`);
+    lines.push(...pickLines(bytes, neighbours));
   }
   return lines;
 }

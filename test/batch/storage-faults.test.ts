@@ -95,11 +95,15 @@ test("a result file that was written already is written over, not beside, when t
 });
 
 test.each([
-  ["failed", settleAll],
-  ["cancelled", cancelled],
+  [
+    "failed",
+    [{ code: "server_error", message: "The result files could not be written for 24 hours.", line: null, param: null }],
+    settleAll,
+  ],
+  ["cancelled", null, cancelled],
 ] as const)(
-  "a batch whose files cannot be written for a day is %s without them, and says so",
-  async (status, prepare) => {
+  "a batch whose files cannot be written for a day is %s without them, and with its errors only when it failed",
+  async (status, errors, prepare) => {
     const batch = await prepare();
     const put = vi.spyOn(env.BUCKET, "put").mockRejectedValue(DOWN);
     for (let passes = 0; passes < 12; passes += 1) {
@@ -114,7 +118,7 @@ test.each([
       status,
       outputFileId: null,
       errorFileId: null,
-      errors: [{ code: "server_error", message: "The result files could not be written for 24 hours." }],
+      errors,
     });
     expect([await batch.chunkKeys(), await batch.tables()]).toEqual([[], []]);
   },

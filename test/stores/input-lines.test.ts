@@ -40,3 +40,10 @@ test("reads neighbours at once, and those apart by themselves", async () => {
 test("says so when the bytes are gone", async () => {
   expect(await readInputLines(env.BUCKET, "file-gone", [sliceOf(0, 0, [0])])).toBeNull();
 });
+
+test("throws when R2 gives fewer bytes than were asked for", async () => {
+  const fileId = await storeInput();
+  const slices = [{ ...sliceOf(2, 6, [8]), byteLength: 6 }];
+  await expect(readInputLines(env.BUCKET, fileId, slices)).rejects.toThrow("R2 gave 5 of 6 bytes");
+  expect(await readInputLines(env.BUCKET, fileId, [{ ...sliceOf(2, 6, [8]), byteLength: 5 }])).toHaveLength(1);
+});
