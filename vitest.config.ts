@@ -21,7 +21,6 @@ const testBindings = {
   MOCK_API_KEY: "sk-mock-upstream",
   UPSTREAMS: {
     echo: { kind: "echo" },
-    "echo-crowded": { kind: "echo" },
     "echo-listed": { kind: "echo", models: ["listed-model"] },
     // Guests are let in unasked, but where a test is about that: test/http/guests.test.ts.
     mock: {

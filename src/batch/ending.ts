@@ -4,8 +4,9 @@
  * be repeated, and is, when it was cut off. The stages are drawn in state.ts.
  */
 import { settingsOf } from "../config.ts";
-import { type BatchRecord, move } from "../domain/batch.ts";
+import { type BatchRecord, move, type Usage } from "../domain/batch.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
+import { NO_USAGE } from "../domain/usage.ts";
 import { logEvent } from "../log.ts";
 import { lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
 import { type MissingReason, UPSTREAM_GONE } from "../protocol/result-line.ts";
@@ -114,7 +115,7 @@ async function writeResults(env: Env, live: LiveBatch, ending: Ending): Promise<
   const errors = ending === "failed" ? [lostInput(record)] : null;
   const fileIds = { outputFileId: output?.id ?? null, errorFileId: error?.id ?? null };
   return {
-    record: { ...move(live.record, ending, new Date()), ...fileIds, errors },
+    record: { ...move(live.record, ending, new Date()), ...fileIds, errors, usage: record.usage ?? usageOf(ending) },
     files: [output, error].filter((file) => file !== null),
   };
 }
@@ -135,4 +136,9 @@ function endOf({ times, expiresAt, createdAt }: BatchRecord, ending: Ending): Da
 /** A chunk holds error lines of lines that never ran, or results, never both. */
 function isUnexecuted({ lines }: StoredChunk): boolean {
   return lines.some(({ result }) => result === "unexecuted");
+}
+
+/** A batch that has run to its end says how much it used, and be it nothing. */
+function usageOf(ending: Ending): Usage | null {
+  return ending === "completed" ? NO_USAGE : null;
 }

@@ -104,7 +104,8 @@ function checkEnvelope(line: Record<string, unknown>, path: string): Problem | n
 }
 
 function checkBody(customId: string, body: Record<string, unknown>, rules: LineRules): Result<RequestLine, Problem> {
-  if (body["stream"] === true) {
+  // As in OpenAI's types, null is the same as nothing.
+  if ((body["stream"] ?? false) !== false) {
     return refuse({
       code: "streaming_unsupported",
       message: `${rules.endpoint.label}: Streaming is not supported in the Batch API.`,

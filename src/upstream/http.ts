@@ -91,8 +91,6 @@ function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: Ups
 /** Bytes that are no UTF-8 become U+FFFD, since JSON has no other way to hold them. Null: too large. */
 async function readText(response: Response): Promise<string | null> {
   if (response.body === null) return "";
-  // Known to be small: the runtime reads it in one go, without a round through JavaScript for each piece.
-  if (declaredBytes(response) <= MAX_ANSWER_BYTES) return response.text();
   const decoder = new TextDecoder();
   const reader = (response.body as ReadableStream<Uint8Array>).getReader();
   let bytes = 0;
@@ -107,10 +105,4 @@ async function readText(response: Response): Promise<string | null> {
     }
     text += decoder.decode(value, { stream: true });
   }
-}
-
-/** Infinity when nothing is declared, or when it is not the length of what will be read. */
-function declaredBytes({ headers }: Response): number {
-  const length = headers.get("content-length");
-  return length === null || headers.has("content-encoding") ? Infinity : Number(length);
 }

@@ -172,7 +172,7 @@ describe("after an eviction", () => {
 });
 
 test("an object stays in memory while leases run, however many batches share its upstream", async () => {
-  const batch = await HeldBatch.launch({ upstream: "echo-crowded" });
+  const batch = await HeldBatch.launch({ upstream: "mock-open" });
   await batch.take();
   const db = await openDatabase(env.DB);
   const row = await batch.row();

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, test, vi } from "vitest";
-import { addUsage } from "../../src/domain/usage.ts";
+import { addUsage, NO_USAGE } from "../../src/domain/usage.ts";
 import { hideFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
 import { holdClockAndQueue, inputLine, NOON, passSeconds, SOME_USAGE, HeldBatch } from "../support/held-batch.ts";
@@ -98,6 +98,13 @@ describe("completed", () => {
     const row = await batch.row();
     const found = (["outputFileId", "errorFileId"] as const).filter((name) => row?.[name] !== null);
     expect(found).toEqual(files);
+  });
+
+  test("says that nothing was used when every line has failed", async () => {
+    const batch = await HeldBatch.launch({ lines: 1 });
+    await batch.settle(await batch.take(), { failed: [0] });
+    await batch.alarm();
+    expect(await batch.row()).toMatchObject({ status: "completed", usage: NO_USAGE, counts: { failed: 1 } });
   });
 
   test("sums the usage of its chunks", async () => {

@@ -53,14 +53,14 @@ test("a step that fails leaves nothing of any", async () => {
 test("an object that is newer than the code is used as it is", async () => {
   const batch = await HeldBatch.launch();
   await upgrade(batch);
-  await batch.query("UPDATE slices SET progress = '[[3, 0, \"more\", 7]]', token = NULL WHERE idx = 0");
+  await batch.query("UPDATE slices SET progress = '[[3, 0, 1, null, \"more\", 7]]', token = NULL WHERE idx = 0");
   await batch.query("INSERT INTO dispatches (token, phase) VALUES ('t', 'unheard of')");
   const read = await runInDurableObject(batch.stub, (_, { storage }) => {
     const opened = new BatchStorage(storage);
     opened.upgradeTables();
     return { slices: opened.readSlices(), dispatches: opened.readDispatches() };
   });
-  expect(read.slices[0]?.progress).toEqual([{ attempts: 3, dueAt: 0 }]);
+  expect(read.slices[0]?.progress).toEqual([{ attempts: 3, dueAt: 0, lapses: 1, history: null }]);
   expect(read.dispatches).toContainEqual({ token: "t", phase: "working" });
   expect(await versionOf(batch)).toBe(LATER + 2);
 });

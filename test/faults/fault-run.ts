@@ -63,7 +63,9 @@ export class FaultRun {
       this.clock.schedule(at, () => void this.#consumers.consume(delivery, this.#envs.consumer));
     });
     this.#consumers = new Consumers(this.queue, this.rules);
-    this.upstream = new ScriptedUpstream(scenario.answerOf, (batchId, line) => this.rules.noteSent(batchId, line));
+    const answerOf: Scenario["answerOf"] = (line, call) =>
+      scenario.outageAt(Date.now() - this.startedAt) ?? scenario.answerOf(line, call);
+    this.upstream = new ScriptedUpstream(answerOf, (batchId, line) => this.rules.noteSent(batchId, line));
     this.#envs = {
       coordinator: this.#envOf("coordinator"),
       consumer: this.#envOf("consumer"),

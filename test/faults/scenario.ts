@@ -21,6 +21,8 @@ export interface Scenario {
   readonly consumerDeaths: number;
   /** How many of a line's first calls fail upstream, and how. */
   readonly answerOf: (line: number, call: number) => ScriptedAnswer;
+  /** What it answers everybody at this time; null: as usual. */
+  readonly outageAt: (sinceMs: number) => ScriptedAnswer | null;
 }
 
 /** Calls of some sites fail: `count` of them in a row, or each with a probability for a time. */
@@ -95,6 +97,7 @@ export function makeScenario(seed: number): Scenario {
     evictions: random.pick([0, 0, 0.05, 0.2]),
     consumerDeaths: random.pick([0, 0, 0.05, 0.2]),
     answerOf: (line, call) => makeAnswer(seed, line, call),
+    outageAt: makeOutage(seed),
   };
 }
 
@@ -114,6 +117,7 @@ export function quietScenario(): Scenario {
     evictions: 0,
     consumerDeaths: 0,
     answerOf: (line, call) => ({ status: line === 1 && call === 1 ? 500 : 200, delayMs: 300 }),
+    outageAt: () => null,
   };
 }
 
@@ -151,6 +155,16 @@ function applies(
 }
 
 /** Most lines go well; some fail a few times first, a few for good. */
+/** In one run of three the upstream serves nobody for a while, as gateways, changed keys and restarts have it. */
+function makeOutage(seed: number): (sinceMs: number) => ScriptedAnswer | null {
+  const random = Random.of(seed, 7);
+  if (!random.chance(0.34)) return () => null;
+  const status = random.pick<ScriptedAnswer["status"]>([502, 530, 500, 401, 404, "cut"]);
+  const fromMs = random.between(0, 30) * SECOND_MS;
+  const untilMs = fromMs + random.between(5, 110) * SECOND_MS;
+  return (sinceMs) => (sinceMs >= fromMs && sinceMs < untilMs ? { status, delayMs: 50 } : null);
+}
+
 function makeAnswer(seed: number, line: number, call: number): ScriptedAnswer {
   const ofLine = Random.of(seed, 3, line);
   const ofCall = Random.of(seed, 4, line, call);

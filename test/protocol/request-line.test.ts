@@ -106,8 +106,8 @@ describe("a line is refused", () => {
     });
   });
 
-  test("that asks to be streamed", () => {
-    expect(reasonOf({ ...good, body: { ...good.body, stream: true } })).toEqual({
+  test.each([[true], ["true"], ["false"], [1], [0], [{}], [[]]])("that asks to be streamed: %j", (stream) => {
+    expect(reasonOf({ ...good, body: { ...good.body, stream } })).toEqual({
       code: "streaming_unsupported",
       message: "Chat Completions: Streaming is not supported in the Batch API.",
       param: "body.stream",
@@ -148,6 +148,7 @@ describe("a line is accepted", () => {
     ["with CRLF", `${JSON.stringify(good)}\r`, plain],
     ["with space around it", ` \t${JSON.stringify(good)} `, plain],
     ["with members nobody knows", JSON.stringify({ ...good, more: 1 }), plain],
+    ["with stream null", JSON.stringify({ ...good, body: { ...good.body, stream: null } }), plain],
     ["with stream false", JSON.stringify({ ...good, body: { ...good.body, stream: false } }), plain],
     [
       "with a custom_id of 512 characters",

@@ -189,6 +189,15 @@ describe("an answer", () => {
     expect(tooLarge).toEqual(noAnswer("response_too_large"));
     expect(onCancel).toHaveBeenCalledOnce();
   });
+
+  test("is counted while it comes, whatever its headers declare", async () => {
+    const parts = Array.from({ length: 17 }, () => "x".repeat(MAX_ANSWER_BYTES / 16));
+    const headers = { "content-length": "10", "transfer-encoding": "chunked" };
+    const onCancel = vi.fn<() => void>();
+    const tooLarge = await send(() => new Response(streamOf({ parts, end: "hang", onCancel }), { headers }));
+    expect(tooLarge).toEqual(noAnswer("response_too_large"));
+    expect(onCancel).toHaveBeenCalledOnce();
+  });
 });
 
 describe("no answer", () => {
