@@ -121,6 +121,7 @@ export class LiveBatch {
       this.#dispatches.renew(token, now);
       this.#settle(report);
       this.#ledger.giveBack(token, report.givenBack);
+      this.#takeBackUnknown(report);
       this.#dispatching.observe(report, now);
       if (report.inputMissing && this.isRunning) this.endEarly("failed", now);
       if (phase === "leaving") this.#drop(token);
@@ -256,6 +257,12 @@ export class LiveBatch {
     const stored = { key: chunk.key, lines, usage };
     this.#storage.insertChunk(stored);
     this.#tally.add(stored);
+  }
+
+  /** Slices that were granted in an answer that its consumer never heard. */
+  #takeBackUnknown({ token, holds }: Report): void {
+    if (holds === undefined || !this.#dispatches.noteExchange(token, holds.exchange)) return;
+    this.#ledger.release(token, holds.slices);
   }
 
   /** Also when the window is over meanwhile: nothing is missing. */
