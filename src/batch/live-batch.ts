@@ -137,6 +137,7 @@ export class LiveBatch {
       this.#dispatches.renew(token, now);
       this.#results.settle(report, this.#ledger);
       this.#ledger.giveBack(token, report.givenBack);
+      this.#dispatching.takeBackUnknown(report);
       const before = this.#dispatching.pause;
       this.#dispatching.observe(report, now);
       if (this.#dispatching.pause !== before) this.#storage.writePause(this.#dispatching.pause);

@@ -107,6 +107,14 @@ export interface AnswerCounts {
   readonly pressured: number;
 }
 
+/** What a consumer knows to be its own. A slice that was granted in a lost answer is not among it. */
+export interface HeldSlices {
+  /** Counts the reports of a dispatch, repeated ones too. An earlier one may arrive late: it knows less. */
+  readonly exchange: number;
+  /** Indexes of the slices of which it has lines that are not in this report, or in an earlier one. */
+  readonly slices: readonly number[];
+}
+
 export interface Report extends AnswerCounts {
   readonly token: string;
   /** Already stored. Null: nothing settled since the last report. */
@@ -122,6 +130,8 @@ export interface Report extends AnswerCounts {
   readonly inputMissing: boolean;
   /** The answers by class. Absent in reports of an older Worker: then those that were pressure count as busy. */
   readonly heard?: AnswersHeard;
+  /** Other slices that are with its token are taken back. Older consumers do not say it: nothing is taken back then. */
+  readonly holds?: HeldSlices;
 }
 
 /** What http, queue and sweep may ask of a batch's coordinator. Refusals are plain data: an RPC loses an error's class. */

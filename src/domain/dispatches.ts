@@ -37,6 +37,8 @@ export interface LiveDispatch {
   readonly leaseUntil: number;
   /** Lines that it was last told it may have in flight. */
   readonly slots: number;
+  /** Number of its latest report; 0: none since it was claimed, or since the restart. */
+  readonly exchange: number;
 }
 
 export class Dispatches {
@@ -49,7 +51,14 @@ export class Dispatches {
   constructor(stored: readonly StoredDispatch[], slots: number, now: Date) {
     const since = now.getTime();
     for (const { token, phase } of stored) {
-      this.#set({ token, phase, since, leaseUntil: since + LEASE_MS, slots: phase === "sent" ? 0 : slots });
+      this.#set({
+        token,
+        phase,
+        since,
+        leaseUntil: since + LEASE_MS,
+        slots: phase === "sent" ? 0 : slots,
+        exchange: 0,
+      });
     }
   }
 
@@ -65,7 +74,7 @@ export class Dispatches {
   send(token: string, now: Date): void {
     const since = now.getTime();
     const patience = doublingPause(UNCLAIMED_MS, MAX_UNCLAIMED_MS, this.#unclaimedInARow);
-    this.#set({ token, phase: "sent", since, leaseUntil: since + patience, slots: 0 });
+    this.#set({ token, phase: "sent", since, leaseUntil: since + patience, slots: 0, exchange: 0 });
   }
 
   /** A consumer asks for it. @returns false when it is not in the queue any more: a token counts once. */
@@ -84,6 +93,13 @@ export class Dispatches {
 
   windDown(token: string): void {
     this.#change(token, { phase: "winding_down" });
+  }
+
+  /** @returns false when a later report of the dispatch, or this one, has been heard before. */
+  noteExchange(token: string, exchange: number): boolean {
+    if (exchange <= (this.#live.get(token)?.exchange ?? 0)) return false;
+    this.#change(token, { exchange });
+    return true;
   }
 
   setSlots(token: string, slots: number): void {

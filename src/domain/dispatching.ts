@@ -87,6 +87,12 @@ export class Dispatching {
     this.#limit = adjustLimit(this.#limit, { answers, pressured, shareLines: this.#room.shareLines });
   }
 
+  /** Slices that were granted in an answer that the consumer never heard are there for others. */
+  takeBackUnknown({ token, holds }: Pick<Report, "token" | "holds">): void {
+    if (holds === undefined || !this.#dispatches.noteExchange(token, holds.exchange)) return;
+    this.#ledger.release(token, holds.slices);
+  }
+
   /** Lines that could be in flight now if there were room. */
   runnableLines(now: Date): number {
     const lines = this.#ledger.claimableLines(now.getTime()) + this.#ledger.openLines;

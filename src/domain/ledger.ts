@@ -147,10 +147,10 @@ export class Ledger {
     this.#closeFinished(token);
   }
 
-  /** Takes everything back that `token` has not reported. */
-  release(token: string): void {
+  /** Takes everything back that `token` has not reported. @param kept indexes of slices that stay with it. */
+  release(token: string, kept: readonly number[] = []): void {
     for (const index of this.#open.keys()) {
-      if (this.#at(index).token === token) this.#close(index);
+      if (this.#at(index).token === token && !kept.includes(index)) this.#close(index);
     }
   }
 

@@ -119,6 +119,8 @@ export class DispatchRun {
     const now = Date.now();
     const { expiresAt } = this.#order.claim.batch;
     if (this.#isStopped || now >= this.#startsUntil || now >= expiresAt.getTime()) return this.#giveBackHeld();
+    // What cannot be stored stays in memory.
+    if (this.#reporter.isRefused) return;
     while (this.#running < this.#gate.allowance(this.#slots, now)) {
       const line = this.#held.next();
       if (line === null) return;
@@ -217,7 +219,7 @@ export class DispatchRun {
   #isExchangeDue(): boolean {
     const now = Date.now();
     if (now < this.#reporter.restUntil) return false;
-    if (this.#isIdle || this.#wantedLines() > 0) return true;
+    if (this.#isIdle || this.#reporter.isRefused || this.#wantedLines() > 0) return true;
     // The coordinator is to hear at once when nothing is fine any more.
     const isClosed = !this.#gate.isOpen(now) && this.#reporter.hasTrouble;
     return isClosed || this.#reporter.isFull || now >= this.#reporter.nextReportAt;
@@ -230,17 +232,16 @@ export class DispatchRun {
     const phase = this.#isTaking ? "working" : "winding_down";
     this.#summary.noteExchange();
     const reply = await this.#reporter.exchange({ wantedLines, phase: isLeaving ? "leaving" : phase });
-    if (reply === null) return this.#reporter.hasGivenUp ? "gave_up" : null;
-    if (reply.kind === "unknown") return "unknown";
-    if (isLeaving) return "done";
-    if (reply.kind === "stop") {
-      this.#isStopped = true;
-      return null;
+    if (reply?.kind === "unknown") return "unknown";
+    if (reply?.kind === "stop") this.#isStopped = true;
+    if (reply?.kind === "run") {
+      this.#slots = reply.slots;
+      this.#learn(reply.standing);
+      if (!reply.mayHaveMore) this.#phase = "winding_down";
     }
-    this.#slots = reply.slots;
-    this.#learn(reply.standing);
-    if (!reply.mayHaveMore) this.#phase = "winding_down";
-    await this.#take(reply.slices);
+    if (this.#reporter.isFailing) return this.#reporter.hasGivenUp ? "gave_up" : null;
+    if (isLeaving) return "done";
+    if (reply?.kind === "run") await this.#take(reply.slices);
     return null;
   }
 

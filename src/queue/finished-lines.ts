@@ -23,6 +23,8 @@ interface OpenSlice {
 
 export interface MadeChunk extends Chunk {
   readonly bytes: Uint8Array;
+  /** Indexes of the slices of its lines. */
+  readonly slices: readonly number[];
   readonly usage: Usage | null;
 }
 
@@ -70,6 +72,16 @@ export class FinishedLines {
     return this.#bytes === 0;
   }
 
+  /** Of all finished lines here. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Indexes of the slices of which something is still to be finished or stored. */
+  get openSlices(): readonly number[] {
+    return [...this.#slices.keys()];
+  }
+
   expect(slices: readonly ClaimedSlice[]): void {
     for (const { index, lines } of slices) {
       this.#slices.set(index, { unfinished: lines.length, finished: [], finishedSince: null });
@@ -95,37 +107,56 @@ export class FinishedLines {
     this.#close(sliceIndex);
   }
 
-  /** Takes lines out, as a chunk: successes first, then failures, each in input order. Null when there are none. */
+  /**
+   * Takes lines out, as a chunk: successes first, then failures, each in input order. Null when there are none. It takes
+   * no further slice once it has `MAX_HELD_BYTES`: while a chunk is put together its lines are in memory twice.
+   */
   makeChunk(scope: Scope, key: string): MadeChunk | null {
     if (scope === "nothing") return null;
     const lines: FinishedLine[] = [];
+    const slices: number[] = [];
+    let length = 0;
     for (const [index, slice] of this.#slices) {
+      if (length >= MAX_HELD_BYTES) break;
       if (scope === "whole_slices" && slice.unfinished > 0) continue;
-      lines.push(...slice.finished);
-      slice.finished = [];
-      slice.finishedSince = null;
-      if (slice.unfinished === 0) this.#slices.delete(index);
+      const taken = takeLines(slice, MAX_HELD_BYTES - length);
+      length += taken.reduce((sum, { bytes }) => sum + bytes, 0);
+      if (taken.length > 0) slices.push(index);
+      lines.push(...taken);
+      if (slice.unfinished === 0 && slice.finished.length === 0) this.#slices.delete(index);
     }
     if (lines.length === 0) return null;
+    this.#bytes -= length;
     lines.sort((a, b) => a.result.localeCompare(b.result) || a.line - b.line);
-    const bytes = concatenate(lines.map(({ text }) => text));
-    this.#bytes -= bytes.length;
-    const usage = lines.reduce<Usage | null>((sum, line) => addUsage(sum, line.usage), null);
     return {
       key,
-      bytes,
-      usage,
-      lines: lines.map(({ line, bytes: length, result }) => ({ line, bytes: length, result })),
+      slices,
+      bytes: concatenate(lines.map(({ text }) => text)),
+      usage: lines.reduce<Usage | null>((sum, line) => addUsage(sum, line.usage), null),
+      lines: lines.map(({ line, bytes, result }) => ({ line, bytes, result })),
     };
   }
 
   #close(sliceIndex: number): void {
     const slice = this.#slices.get(sliceIndex);
-    if (slice !== undefined) slice.unfinished -= 1;
+    if (slice === undefined) return;
+    slice.unfinished -= 1;
+    if (slice.unfinished === 0 && slice.finished.length === 0) this.#slices.delete(sliceIndex);
   }
 }
 
+/** Takes the first finished lines out, until they have `bytes`; the last one may go beyond it. */
+function takeLines(slice: OpenSlice, bytes: number): readonly FinishedLine[] {
+  let count = 0;
+  for (let sum = 0; count < slice.finished.length && sum < bytes; count += 1) sum += slice.finished[count]?.bytes ?? 0;
+  const taken = slice.finished.splice(0, count);
+  if (slice.finished.length === 0) slice.finishedSince = null;
+  return taken;
+}
+
 function concatenate(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let offset = 0;
   for (const part of parts) {

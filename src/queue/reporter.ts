@@ -40,6 +40,7 @@ export interface Exchange {
 const PRESSURE_REPORT_MS = 1_000;
 const MIN_REST_MS = 200;
 const MAX_REST_MS = 10_000;
+const NO_BYTES = new Uint8Array();
 
 /** What the next report says beside the chunk. */
 interface Unreported {
@@ -56,8 +57,8 @@ export class Reporter {
   readonly #options: ReporterOptions;
   /** Results that are in no chunk yet. */
   readonly #finished = new FinishedLines();
-  /** Made, and not reported yet: it is put again, or reported again, until both have worked. */
-  #chunk: { readonly made: MadeChunk; isStored: boolean } | null = null;
+  /** Made, and not reported yet: it is put again, or reported again, until both have worked. Stored, it has no bytes. */
+  #chunk: { made: MadeChunk; state: "made" | "refused" | "stored" } | null = null;
   readonly #unreported: Unreported = {
     givenBack: [],
     answers: 0,
@@ -67,6 +68,8 @@ export class Reporter {
   };
   /** Puts, reads and reports that failed in a row. */
   #failures = 0;
+  /** Reports that were sent, repeated ones too. */
+  #exchanges = 0;
   /** In ms: no exchange is made before it. */
   #restUntil = 0;
   /** In ms: when a report was last sent, and when one was last answered. */
@@ -89,9 +92,19 @@ export class Reporter {
     return Date.now() > this.#lastSuccessAt + PATIENCE_MS;
   }
 
-  /** A chunk waits to be stored or reported, and more is finished behind it: one exchange is not enough. */
+  /** R2 has refused the chunk, and has not taken it since. */
+  get isRefused(): boolean {
+    return this.#chunk?.state === "refused";
+  }
+
+  /** More than one chunk is to be stored or reported: one exchange is not enough. */
   get hasBacklog(): boolean {
-    return this.#chunk !== null && !this.#finished.isEmpty;
+    return this.#chunk === null ? this.isFull : !this.#finished.isEmpty;
+  }
+
+  /** Of results that are finished, or being stored. */
+  get bytes(): number {
+    return this.#finished.bytes + (this.#chunk?.made.bytes.length ?? 0);
   }
 
   /** Answers that were not fine wait to be reported. */
@@ -146,15 +159,17 @@ export class Reporter {
   }
 
   /**
-   * Stores, then reports. While nothing can be stored it still reports, which keeps the lease, but wants
-   * nothing and does not leave.
-   * @returns null when it has to be made again.
+   * Stores, then reports. While nothing can be stored it still reports, which keeps the lease and hears that the batch
+   * was cancelled, but wants nothing and does not leave: `isFailing` says that it has to be made again.
+   * @returns null when there is no answer.
    */
   async exchange({ wantedLines, phase }: Exchange): Promise<ReportReply | null> {
     const isStored = await this.#storeChunk(phase);
     const chunk = isStored ? (this.#chunk?.made ?? null) : null;
     // A copy: lines that are given back while this report is under way belong to the next one.
     const sent = { ...this.#unreported, givenBack: [...this.#unreported.givenBack] };
+    const unsent = chunk === null ? (this.#chunk?.made.slices ?? []) : [];
+    this.#exchanges += 1;
     this.#lastExchangeAt = Date.now();
     let reply: ReportReply;
     try {
@@ -166,6 +181,7 @@ export class Reporter {
         usage: chunk?.usage ?? null,
         wantedLines: wanted,
         phase: isStored || phase !== "leaving" ? phase : "winding_down",
+        holds: { exchange: this.#exchanges, slices: [...this.#finished.openSlices, ...unsent] },
       });
       reply = fillReportReply(answer, wanted);
     } catch (error) {
@@ -176,7 +192,7 @@ export class Reporter {
     this.#unreported.answers -= sent.answers;
     this.#unreported.pressured -= sent.pressured;
     this.#unreported.heard = unhear(this.#unreported.heard, sent.heard);
-    if (!isStored) return reply.kind === "unknown" ? reply : null;
+    if (!isStored) return reply;
     this.#chunk = null;
     this.#failures = 0;
     this.#restUntil = 0;
@@ -190,14 +206,15 @@ export class Reporter {
     if (this.#chunk === null) {
       const scope = phase === "leaving" ? "everything" : this.#finished.scopeAt(new Date());
       const made = this.#finished.makeChunk(scope, chunkKey(batchId, crypto.randomUUID()));
-      this.#chunk = made === null ? null : { made, isStored: false };
+      this.#chunk = made === null ? null : { made, state: "made" };
     }
-    if (this.#chunk === null || this.#chunk.isStored) return true;
+    if (this.#chunk === null || this.#chunk.state === "stored") return true;
     try {
       await putChunk(bucket, this.#chunk.made.key, this.#chunk.made.bytes);
-      this.#chunk.isStored = true;
+      this.#chunk = { made: { ...this.#chunk.made, bytes: NO_BYTES }, state: "stored" };
       return true;
     } catch (error) {
+      this.#chunk.state = "refused";
       this.noteFailure("chunk_not_stored", error);
       return false;
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { env } from "cloudflare:workers";
-import type { Dispatch } from "../../src/domain/conversation.ts";
+import { evictDurableObject } from "cloudflare:test";
+import type { Dispatch, ReportReply } from "../../src/domain/conversation.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
 import { holdClockAndQueue, passSeconds, SOME_USAGE, HeldBatch, type Work } from "../support/held-batch.ts";
 
@@ -258,6 +259,51 @@ describe("a report", () => {
     expect((await batch.row())?.counts).toEqual({ total: 200, completed: 200, failed: 0 });
   });
 });
+
+describe("slices granted in an answer that was lost", () => {
+  async function loseGrant() {
+    const batch = await HeldBatch.launch({ lines: 200, settings: FIVE_AT_ONCE });
+    const { token, slices } = await batch.take(batch.tokens[0]);
+    const holds = slices.map(({ index }) => index);
+    const lost = grantOf(await batch.report({ token, wantedLines: 10, holds: { exchange: 1, slices: holds } }));
+    expect(lost.length).toBeGreaterThan(0);
+    return { batch, token, holds, lost };
+  }
+
+  test.each(["told again", "told again after an eviction"])("come with the next one: %s", async (when) => {
+    const { batch, token, holds, lost } = await loseGrant();
+    if (when !== "told again") await evictDurableObject(batch.stub);
+    if (when !== "told again") await batch.setSettings(FIVE_AT_ONCE);
+    const heard = grantOf(await batch.report({ token, wantedLines: 10, holds: { exchange: 2, slices: holds } }));
+    expect(heard.slice(0, lost.length)).toEqual(lost);
+    const open = await batch.query(`SELECT token FROM slices WHERE token = '${token}'`);
+    expect(open).toHaveLength(holds.length + heard.length);
+  });
+
+  test("stay with a consumer that knows of them, though an earlier report of it comes late", async () => {
+    const { batch, token, holds, lost } = await loseGrant();
+    for (const [exchange, slices] of [
+      [2, [...holds, ...lost]],
+      [1, holds],
+      [2, holds],
+    ] as const) {
+      expect(grantOf(await batch.report({ token, holds: { exchange, slices } }))).toEqual([]);
+    }
+    const open = await batch.query(`SELECT token FROM slices WHERE token = '${token}'`);
+    expect(open).toHaveLength(holds.length + lost.length);
+  });
+
+  test("stay with an older consumer, which does not say what it holds", async () => {
+    const { batch, token, holds, lost } = await loseGrant();
+    await batch.report({ token });
+    const open = await batch.query(`SELECT token FROM slices WHERE token = '${token}'`);
+    expect(open).toHaveLength(holds.length + lost.length);
+  });
+});
+
+function grantOf(reply: ReportReply): readonly number[] {
+  return reply.kind === "run" ? reply.slices.map(({ index }) => index) : [];
+}
 
 test("a queue that takes no message is asked again, later and later", async () => {
   const batch = await HeldBatch.start({ lines: 1 });

@@ -22,13 +22,14 @@ async function resultIds(batch: HeldBatch): Promise<readonly string[]> {
 }
 
 /** Puts of result chunks fail so often; all others go through. */
-function failChunkPuts(batch: HeldBatch, times: number): () => number {
+function failChunkPuts(batch: HeldBatch, times: number, onFailure: () => unknown = () => {}): () => number {
   const put = env.BUCKET.put.bind(env.BUCKET) as (...args: unknown[]) => Promise<unknown>;
   let failed = 0;
-  const failing = (key: string, ...rest: unknown[]) => {
+  const failing = async (key: string, ...rest: unknown[]) => {
     if (!key.startsWith(chunkPrefix(batch.id)) || failed >= times) return put(key, ...rest);
     failed += 1;
-    return Promise.reject(DOWN);
+    await onFailure();
+    throw DOWN;
   };
   vi.spyOn(env.BUCKET, "put").mockImplementation(failing as never);
   return () => failed;
@@ -60,6 +61,41 @@ describe("R2 takes no chunk", () => {
   });
 });
 
+describe("while R2 takes no chunk", () => {
+  test("nothing is started, and what is left runs once it does", async () => {
+    const settings = { LINES_PER_INVOCATION: "2" };
+    const sent = standInForUpstream(() => Response.json({ text: "x".repeat(5 * 1024 * 1024) }));
+    const batch = await HeldBatch.launch({ lines: 12, upstream: "mock", settings });
+    const sentWhileRefused: number[] = [];
+    failChunkPuts(batch, 5, () => sentWhileRefused.push(sent.length));
+    await deliverLast(batch, { settings });
+    expect(sentWhileRefused).toHaveLength(5);
+    // Those that were in flight when it was refused first, and no more.
+    expect(new Set(sentWhileRefused.slice(1)).size).toBe(1);
+    expect(sentWhileRefused.at(-1)).toBeLessThanOrEqual(6);
+    await workToTheEnd(batch, settings);
+    expect((await batch.row())?.counts.completed).toBe(12);
+    expect(sent).toHaveLength(12);
+  });
+
+  test("a cancel is heard: nothing more is started", async () => {
+    const settings = { LINES_PER_INVOCATION: "2" };
+    const sent = standInForUpstream(() => Response.json({ text: "x".repeat(5 * 1024 * 1024) }));
+    const batch = await HeldBatch.launch({ lines: 12, upstream: "mock", settings });
+    const sentWhileRefused: number[] = [];
+    failChunkPuts(batch, 5, async () => {
+      sentWhileRefused.push(sent.length);
+      if (sentWhileRefused.length === 2) await batch.stub.cancel();
+    });
+    await deliverLast(batch, { settings });
+    expect(sent).toHaveLength(sentWhileRefused[1] ?? 0);
+    expect(sent.length).toBeLessThan(12);
+    await workToTheEnd(batch, settings);
+    expect((await batch.row())?.status).toBe("cancelled");
+    expect((await batch.row())?.counts.completed).toBe(sent.length);
+  });
+});
+
 describe("reports", () => {
   test.each([
     ["lost", 1],
@@ -77,6 +113,21 @@ describe("reports", () => {
     expect(await batch.snapshot()).toMatchObject({ counts: { total: 4, completed: 4, failed: 0 } });
     await workToTheEnd(batch);
     expect(await resultIds(batch)).toEqual(["line-0", "line-1", "line-2", "line-3"]);
+  });
+
+  test("whose answers are lost strand no line: what they granted runs within the next exchange, once", async () => {
+    const settings = { LINES_PER_INVOCATION: "2" };
+    const sent = standInForUpstream(answerOk);
+    const batch = await HeldBatch.launch({ lines: 40, upstream: "mock", settings });
+    const reports = failReports("answer_lost", 3);
+    await deliverLast(batch, { settings });
+    reports.stop();
+    expect(sent.map(({ tries }) => tries)).toEqual(sent.map(() => 1));
+    const open = await batch.query("SELECT token FROM slices WHERE token IS NOT NULL");
+    expect(open).toEqual([]);
+    await workToTheEnd(batch, settings);
+    expect((await batch.row())?.counts.completed).toBe(40);
+    expect(sent).toHaveLength(40);
   });
 
   test("that never come through end the run in the end; others take the lines on", async () => {
