@@ -135,7 +135,7 @@ export function isProbeDue(pause: Pause, now: Date): boolean {
   return now.getTime() >= pause.probeAt;
 }
 
-/** A guest's key is refused, and was for so long that its lines are settled with that answer. */
+/** A guest's key has been refused for its whole patience: its lines are settled with that answer. */
 export function isRefusedForGood(pause: Pause | null, now: Date): boolean {
   return pause?.reason === "refused" && now.getTime() >= pause.since + GUEST_PATIENCE_MS;
 }

@@ -99,16 +99,18 @@ export function decideRetry(attempt: FinishedAttempt): RetryDecision {
   const tried = { class: answerClass, failure: outcome.failure, startedAt: attempt.startedAt, now };
   const history = noteFailure(attempt.history, { ...tried, servedAt, isProbe, isTail });
   const isRepeated = outcome.kind === "answered" && hasItsAnswer(reason, history);
-  if (isRepeated || hasHadItsTries(reason, history, standing)) return { kind: "settle", class: answerClass };
-  const delaySeconds = delayAfter(reason, history.spent + 1, attempt);
+  // A failure that counts at once is the last of the tries, not one more.
+  const tries = Math.min(attempt.attempt, history.spent + 1);
+  if (isRepeated || hasHadItsTries(reason, tries, standing)) return { kind: "settle", class: answerClass };
+  const delaySeconds = delayAfter(reason, tries, attempt);
   const at = new Date(now.getTime() + Math.ceil(delaySeconds * 1000));
   if (at >= deadline) return { kind: "settle", class: answerClass };
   return { kind: "retry", class: answerClass, at, history };
 }
 
-function hasHadItsTries(reason: Reason, history: LineHistory, { isStumbleFinal }: UpstreamStanding): boolean {
+function hasHadItsTries(reason: Reason, tries: number, { isStumbleFinal }: UpstreamStanding): boolean {
   if (reason === "stumble" && isStumbleFinal) return true;
-  return history.spent + 1 >= CURVES[reason].maxTries;
+  return tries >= CURVES[reason].maxTries;
 }
 
 /** Answered the same time and again, while others succeed: that is its answer. */

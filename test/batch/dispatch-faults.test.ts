@@ -177,7 +177,7 @@ describe("a dispatch", () => {
 });
 
 describe("a dispatch that has had its time", () => {
-  test("is relieved when another one has waited for a consumer", async () => {
+  test("makes room when another one has waited for a consumer", async () => {
     const batch = await HeldBatch.launch({ lines: 200, settings: { LINES_PER_INVOCATION: "5" } });
     expect(batch.tokens.length).toBeGreaterThan(1);
     const { token } = await batch.take();

@@ -90,7 +90,7 @@ describe("when an upstream has no room for two batches", () => {
     expect(await younger.row()).toMatchObject({ counts: { total: 3, completed: 3 } });
   });
 
-  test("lines that wait to be tried again give the turn away for so long", async () => {
+  test("lines that wait to be tried again give the turn away meanwhile", async () => {
     const { launchOlder, launchYounger } = await launchTwo();
     const older = await launchOlder();
     const { token, slices } = await older.take();

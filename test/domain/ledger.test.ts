@@ -6,7 +6,7 @@ import type { Slice } from "../../src/domain/slices.ts";
 import { MAX_HANDED_BYTES } from "../../src/domain/limits.ts";
 import { Ledger, type SliceState } from "../../src/domain/ledger.ts";
 
-/** A ledger of slices with so many lines each, none of them tried. */
+/** A ledger of slices with the given numbers of lines, none of them tried. */
 function makeStates(lineCounts: readonly number[]): SliceState[] {
   const states: SliceState[] = [];
   let firstLine = 0;

@@ -50,7 +50,7 @@ function stream(pieces: Iterable<Uint8Array>): ReadableStream {
   });
 }
 
-/** A form with a file of so many bytes, its first line an object, without ever holding the whole. */
+/** A form with a file of this many bytes, its first line an object, without ever holding the whole. */
 function* writeLargeForm(fileBytes: number, order: "file first" | "fields first"): Generator<Uint8Array> {
   const fields = `--${BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n`;
   if (order === "fields first") yield encode(fields);

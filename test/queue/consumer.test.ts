@@ -114,7 +114,7 @@ describe("a dispatch", () => {
 });
 
 describe("slots", () => {
-  test.each([1, 3, 5])("with %i lines an invocation, so many are in flight and never more", async (slots) => {
+  test.each([1, 3, 5])("with %i lines an invocation, that many are in flight and never more", async (slots) => {
     let inFlight = 0;
     let most = 0;
     standInForUpstream(async () => {

@@ -244,7 +244,7 @@ describe("a request that says how it is to fail", () => {
     );
   });
 
-  test("fails only so many tries, whatever way", async () => {
+  test("fails only as many tries as it is told, whatever way", async () => {
     for (const fault of [undefined, "unreachable", "html"]) {
       const body = { messages, echo: { fault, failures: 2 } };
       const outcomes = await Promise.all([1, 2, 3, 4].map((attempt) => send({ body, attempt })));
