@@ -9,7 +9,7 @@ function after(seconds: number): Date {
   return new Date(NOON.getTime() + seconds * 1000);
 }
 
-/** `slices` slices of `lines` lines each, one behind the other. */
+/** `count` slices of `lineCount` lines each, one behind the other. */
 function makeSlices(count: number, lineCount: number): readonly ClaimedSlice[] {
   return Array.from({ length: count }, (_, index) => ({
     index,
