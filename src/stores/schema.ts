@@ -6,15 +6,17 @@
 import schema from "../../schema.sql";
 import { NEWEST_SCHEMA_VERSION, SCHEMA_STEPS, type SchemaStep } from "./schema-steps.ts";
 
+const OLD_TABLE = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'batches'";
 /**
  * A row for each step that was applied; the highest is the version. The first two versions wrote no row: theirs is told by
  * the column that parts them.
  */
 const VERSION_STATEMENTS = [
   "CREATE TABLE IF NOT EXISTS schema_versions (version INTEGER PRIMARY KEY) STRICT",
+  // Once there is a row, the list of all tables is not read.
   `INSERT OR IGNORE INTO schema_versions (version)
-   SELECT CASE WHEN instr(sql, 'runnable') > 0 THEN 2 ELSE 1 END FROM sqlite_master
-   WHERE type = 'table' AND name = 'batches' AND NOT EXISTS (SELECT 1 FROM schema_versions)`,
+   SELECT CASE WHEN instr((${OLD_TABLE}), 'runnable') > 0 THEN 2 ELSE 1 END
+   WHERE NOT EXISTS (SELECT 1 FROM schema_versions) AND EXISTS (${OLD_TABLE})`,
   "SELECT MAX(version) AS version FROM schema_versions",
 ];
 
