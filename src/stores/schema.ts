@@ -6,6 +6,8 @@
 import schema from "../../schema.sql";
 import { NEWEST_SCHEMA_VERSION, SCHEMA_STEPS, type SchemaStep } from "./schema-steps.ts";
 
+const READ_VERSION = "SELECT MAX(version) AS version FROM schema_versions";
+const OLD_TABLE = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'batches'";
 /**
  * A row for each step that was applied; the highest is the version. The first two versions wrote no row: theirs is told by
  * the column that parts them.
@@ -13,9 +15,9 @@ import { NEWEST_SCHEMA_VERSION, SCHEMA_STEPS, type SchemaStep } from "./schema-s
 const VERSION_STATEMENTS = [
   "CREATE TABLE IF NOT EXISTS schema_versions (version INTEGER PRIMARY KEY) STRICT",
   `INSERT OR IGNORE INTO schema_versions (version)
-   SELECT CASE WHEN instr(sql, 'runnable') > 0 THEN 2 ELSE 1 END FROM sqlite_master
-   WHERE type = 'table' AND name = 'batches' AND NOT EXISTS (SELECT 1 FROM schema_versions)`,
-  "SELECT MAX(version) AS version FROM schema_versions",
+   SELECT CASE WHEN instr((${OLD_TABLE}), 'runnable') > 0 THEN 2 ELSE 1 END
+   WHERE NOT EXISTS (SELECT 1 FROM schema_versions) AND EXISTS (${OLD_TABLE})`,
+  READ_VERSION,
 ];
 
 const opened = new WeakSet<D1Database>();
@@ -43,6 +45,16 @@ export async function applySteps(db: D1Database, version: number, steps: readonl
 
 /** Null: there are no tables yet. */
 async function readVersion(db: D1Database): Promise<number | null> {
+  try {
+    // One row, where the statements below read the list of all tables.
+    return (await db.prepare(READ_VERSION).first<number>("version")) ?? (await beginVersions(db));
+  } catch {
+    // There is no such table, or D1 is away: then this fails as well.
+    return beginVersions(db);
+  }
+}
+
+async function beginVersions(db: D1Database): Promise<number | null> {
   const results = await db.batch<{ version: number | null }>(VERSION_STATEMENTS.map((sql) => db.prepare(sql)));
   return results.at(-1)?.results[0]?.version ?? null;
 }

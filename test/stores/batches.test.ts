@@ -192,27 +192,32 @@ describe("progress", () => {
 });
 
 describe("the schema", () => {
-  test("is applied once to a database, and may be applied again", async () => {
-    const database = spyOn(makeDatabase());
-    const opened = await Promise.all([1, 2, 3].map(() => openDatabase(database.db)));
-    expect(opened).toEqual([database.db, database.db, database.db]);
-    const calls = database.batch.mock.calls.length;
-    await openDatabase(database.db);
-    expect(database.batch).toHaveBeenCalledTimes(calls);
+  test("is looked at once for a database, and may be looked at again", async () => {
+    const { database, prepare } = spyOn(makeDatabase());
+    const opened = await Promise.all([1, 2, 3].map(() => openDatabase(database)));
+    expect(opened).toEqual([database, database, database]);
+    const calls = prepare.mock.calls.length;
+    expect(calls).toBeGreaterThan(0);
+    await openDatabase(database);
+    expect(prepare).toHaveBeenCalledTimes(calls);
   });
 
   test("is tried again after a failure", async () => {
-    const database = spyOn(makeDatabase());
-    database.batch.mockRejectedValueOnce(new Error("D1 is away"));
-    await expect(openDatabase(database.db)).rejects.toThrow("D1 is away");
-    await expect(openDatabase(database.db)).resolves.toBe(database.db);
+    const { database, prepare } = spyOn(makeDatabase());
+    const fail = () => {
+      throw new Error("D1 is away");
+    };
+    prepare.mockImplementationOnce(fail).mockImplementationOnce(fail);
+    await expect(openDatabase(database)).rejects.toThrow("D1 is away");
+    await expect(openDatabase(database)).resolves.toBe(database);
   });
 
-  test("does not wait for a request that was cut off while it applied it", async () => {
-    const database = spyOn(makeDatabase());
-    database.batch.mockReturnValueOnce(new Promise(() => {}));
-    void openDatabase(database.db);
-    await expect(openDatabase(database.db)).resolves.toBe(database.db);
+  test("does not wait for a request that was cut off while it looked", async () => {
+    const { database, prepare } = spyOn(makeDatabase());
+    const never = { first: () => new Promise(() => {}) };
+    prepare.mockReturnValueOnce(never as unknown as D1PreparedStatement);
+    void openDatabase(database);
+    await expect(openDatabase(database)).resolves.toBe(database);
   });
 
   test("lets its partial indexes serve the questions about live batches", async () => {
@@ -275,5 +280,5 @@ function makeDatabase(): D1Database {
 }
 
 function spyOn(database: D1Database) {
-  return { db: database, batch: vi.spyOn(database, "batch") };
+  return { database, prepare: vi.spyOn(database, "prepare") };
 }
