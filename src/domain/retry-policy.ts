@@ -10,7 +10,7 @@
  *   stumble     408, 409, 500 and other 5xx, time ran out. Likely about this request, so a line that can never succeed must
  *               not hold up its batch: up to 2^(n-1), 8 tries, and only 3 when it is answered the same each time.
  *   outage      unreachable; 502, 503, 504, 52x, 530. Likely about the upstream: half to all of 1, 7, 49, 300 ...; 8 tries.
- *   refusal     401, 402, 403, out of quota. Half to all of 1, 4, 16, 64; 5 tries, so that a key that is changed while the
+ *   refusal     401, 402, 403, out of quota. Half to all of 1, 6; 3 tries, so that a key that is changed while the
  *               batch runs costs no line its result.
  *
  * "Up to" is full jitter (uniform from zero), which spreads lines best; outages and refusals keep half of each delay fixed,
@@ -82,7 +82,7 @@ const CURVES: Readonly<Record<Reason, Curve>> = {
   congestion: { growth: 2, mostSeconds: 60, fixed: 0, maxTries: 30 },
   stumble: { growth: 2, mostSeconds: 300, fixed: 0, maxTries: 8 },
   outage: { growth: 7, mostSeconds: 300, fixed: 0.5, maxTries: 8 },
-  refusal: { growth: 4, mostSeconds: 300, fixed: 0.5, maxTries: 5 },
+  refusal: { growth: 6, mostSeconds: 300, fixed: 0.5, maxTries: 3 },
 };
 
 /** Lines that were told the same `retry-after` come back spread over a tenth of it, and at least over this. */
