@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import { type BenchOptions, renderTable, type Report } from "./rig/report.ts";
 import { measureFairness } from "./local/fairness.ts";
 import { measureLatency } from "./local/latency.ts";
+import { measureMemory } from "./local/memory.ts";
 import { measureOverhead } from "./local/overhead.ts";
 import { measureReads } from "./local/reads.ts";
 import { measureScale } from "./local/scale.ts";
@@ -21,6 +22,7 @@ const BENCHMARKS: Readonly<Record<string, (options: BenchOptions) => Promise<Rep
   throughput: measureThroughput,
   overhead: measureOverhead,
   size: measureSize,
+  memory: measureMemory,
   validation: measureValidation,
   scale: measureScale,
   latency: measureLatency,

@@ -24,6 +24,7 @@ import {
 } from "../domain/conversation.ts";
 import { isSuspect } from "../domain/line-history.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
+import { type LineRoom, MemoryBudget } from "../domain/memory-budget.ts";
 import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { PressureGate } from "../domain/pressure-gate.ts";
 import { decideRetry, type UpstreamStanding } from "../domain/retry-policy.ts";
@@ -79,6 +80,8 @@ export class DispatchRun {
   /** Closed while the upstream takes nothing. */
   readonly #gate = new PressureGate();
   readonly #held = new HeldLines();
+  /** What lines in flight and results may take of memory. */
+  readonly #memory = new MemoryBudget();
   /** Lines in flight, and how many may be. */
   #running = 0;
   #slots: number;
@@ -122,6 +125,8 @@ export class DispatchRun {
     // What cannot be stored stays in memory.
     if (this.#reporter.isRefused) return;
     while (this.#running < this.#gate.allowance(this.#slots, now)) {
+      const bodyBytes = this.#held.nextCharacters;
+      if (bodyBytes === null || !this.#memory.hasRoomFor(bodyBytes)) return;
       const line = this.#held.next();
       if (line === null) return;
       void this.#runLine(line);
@@ -130,8 +135,9 @@ export class DispatchRun {
 
   async #runLine(line: ReadyLine): Promise<void> {
     this.#running += 1;
+    const room = this.#memory.start(line.body.length);
     try {
-      await this.#tryLine(line);
+      await this.#tryLine(line, room);
     } catch (error) {
       // Nothing above is expected to throw. The line is not lost: it goes back, and counts as tried.
       const { batchId } = this.#order.claim.batch;
@@ -139,16 +145,18 @@ export class DispatchRun {
       this.#giveBack({ ...line, attempts: line.attempts + 1 }, new Date(Date.now() + MAX_WAIT_MS));
     } finally {
       this.#running -= 1;
+      this.#memory.noteUnstored(this.#reporter.bytes);
+      room.close();
       this.#launch();
       // Under pressure the gate and the next report move, and with them the time at which the loop must wake.
       if (this.#reporter.hasTrouble || this.#isExchangeDue()) this.#event.resolve();
     }
   }
 
-  async #tryLine(line: ReadyLine): Promise<void> {
+  async #tryLine(line: ReadyLine, room: LineRoom): Promise<void> {
     const tried = { ...line, attempts: line.attempts + 1 };
     const startedAt = new Date();
-    const outcome = await this.#send(tried);
+    const outcome = await this.#send(tried, room);
     const now = new Date();
     const { expiresAt: deadline } = this.#order.claim.batch;
     const { history = null, attempts: attempt } = tried;
@@ -178,12 +186,12 @@ export class DispatchRun {
     if (isFine || !isLines) this.#gate.observe(isFine ? "fine" : "pressure", this.#slots, now.getTime());
   }
 
-  async #send({ line, body, attempts: attempt }: ReadyLine) {
+  async #send({ line, body, attempts: attempt }: ReadyLine, { reserve }: LineRoom) {
     const { upstream, apiKey, claim } = this.#order;
     if (this.#order.isKeyUnreadable) return noAnswer("guest_key_unreadable");
     if (upstream === null) return noAnswer("upstream_unreachable");
     const requestKey = `${claim.batch.batchId}-${line + 1}`;
-    return sendLine(upstream, { endpoint: claim.batch.endpoint, body, requestKey, attempt, apiKey });
+    return sendLine(upstream, { endpoint: claim.batch.endpoint, body, requestKey, attempt, apiKey, reserve });
   }
 
   #giveBack(line: GivenLine, dueAt: Date | null): void {
@@ -232,6 +240,7 @@ export class DispatchRun {
     const phase = this.#isTaking ? "working" : "winding_down";
     this.#summary.noteExchange();
     const reply = await this.#reporter.exchange({ wantedLines, phase: isLeaving ? "leaving" : phase });
+    this.#memory.noteUnstored(this.#reporter.bytes);
     if (reply?.kind === "unknown") return "unknown";
     if (reply?.kind === "stop") this.#isStopped = true;
     if (reply?.kind === "run") {

@@ -20,6 +20,11 @@ export class HeldLines {
     this.#ready.push(...lines);
   }
 
+  /** Of the body of the next line to send; null when none is ready. */
+  get nextCharacters(): number | null {
+    return this.#ready[0]?.body.length ?? null;
+  }
+
   /** The next line to send; null when none is ready. */
   next(): ReadyLine | null {
     return this.#ready.shift() ?? null;

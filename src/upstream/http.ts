@@ -10,6 +10,9 @@ import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { readRetryAfter } from "../domain/retry-after.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
+/** Of an answer, this much is read without asking for room. */
+const FREE_BYTES = 256 * 1024;
+
 /** Where each endpoint of an upstream is: joined once, not for each line. */
 const targets = new WeakMap<HttpUpstream, Map<string, string>>();
 
@@ -51,7 +54,7 @@ async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal
     redirect: "manual",
     signal,
   });
-  const text = await readText(response);
+  const text = await readText(response, request.reserve);
   if (text === null) return noAnswer("response_too_large");
   return readAnswer({
     statusCode: response.status,
@@ -88,14 +91,23 @@ function headersFor(upstream: HttpUpstream, { apiKey, requestKey, attempt }: Ups
   };
 }
 
-/** Bytes that are no UTF-8 become U+FFFD, since JSON has no other way to hold them. Null: too large. */
-async function readText(response: Response): Promise<string | null> {
+/**
+ * Bytes that are no UTF-8 become U+FFFD, since JSON has no other way to hold them. Bytes are counted while they come: what
+ * the headers say of their number may be wrong. Null: too large.
+ */
+async function readText(response: Response, reserve: UpstreamRequest["reserve"]): Promise<string | null> {
   if (response.body === null) return "";
+  const declared = declaredBytes(response);
   const decoder = new TextDecoder();
   const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  let isReserved = false;
   let bytes = 0;
   let text = "";
   for (;;) {
+    if (!isReserved && Math.max(bytes, declared ?? 0) > FREE_BYTES) {
+      isReserved = true;
+      await reserve(Math.min(declared ?? MAX_ANSWER_BYTES, MAX_ANSWER_BYTES));
+    }
     const { done, value } = await reader.read();
     if (done) return text + decoder.decode();
     bytes += value.byteLength;
@@ -105,4 +117,11 @@ async function readText(response: Response): Promise<string | null> {
     }
     text += decoder.decode(value, { stream: true });
   }
+}
+
+/** Null when nothing is declared, or when it is not the length of what will be read. */
+function declaredBytes({ headers }: Response): number | null {
+  const length = headers.get("content-length");
+  const isCoded = headers.has("content-encoding") || headers.has("transfer-encoding");
+  return length === null || isCoded ? null : Number(length);
 }

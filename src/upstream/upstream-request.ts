@@ -10,4 +10,6 @@ export interface UpstreamRequest {
   readonly attempt: number;
   /** the guest's own key, in place of the configured one; null to use that. */
   readonly apiKey: string | null;
+  /** Called once before a large answer is read; resolves when there is room for that many bytes. */
+  readonly reserve: (bytes: number) => Promise<void>;
 }

@@ -18,7 +18,14 @@ interface Sent {
 
 function send({ endpoint = "/v1/chat/completions", body, attempt = 1 }: Sent): Promise<Outcome> {
   const text = typeof body === "string" ? body : JSON.stringify(body);
-  return sendLine(upstream, { endpoint, body: text, requestKey: "batch_1-1", attempt, apiKey: null });
+  return sendLine(upstream, {
+    endpoint,
+    body: text,
+    requestKey: "batch_1-1",
+    attempt,
+    apiKey: null,
+    reserve: () => Promise.resolve(),
+  });
 }
 
 /** The body of a success. */

@@ -23,6 +23,7 @@ const request: UpstreamRequest = {
   requestKey: "batch_1-7",
   attempt: 3,
   apiKey: null,
+  reserve: () => Promise.resolve(),
 };
 
 const encoder = new TextEncoder();
@@ -197,6 +198,45 @@ describe("an answer", () => {
     const tooLarge = await send(() => new Response(streamOf({ parts, end: "hang", onCancel }), { headers }));
     expect(tooLarge).toEqual(noAnswer("response_too_large"));
     expect(onCancel).toHaveBeenCalledOnce();
+  });
+});
+
+describe("the room of an answer", () => {
+  const QUARTER_MIB = 256 * 1024;
+
+  test.each<[string, number, Record<string, string>, readonly number[]]>([
+    ["is not asked for up to 256 KiB", QUARTER_MIB, {}, []],
+    ["is the largest answer's when its length is not known", QUARTER_MIB + 1, {}, [MAX_ANSWER_BYTES]],
+    ["is its own when it is known", QUARTER_MIB + 1, { "content-length": String(QUARTER_MIB + 1) }, [QUARTER_MIB + 1]],
+    [
+      "is not what a length says that is not the body's",
+      QUARTER_MIB + 1,
+      { "content-length": "10", "transfer-encoding": "chunked" },
+      [MAX_ANSWER_BYTES],
+    ],
+  ])("%s", async (_, bytes, headers, asked) => {
+    const body = `"${"x".repeat(bytes - 2)}"`;
+    const reserve = vi.fn<UpstreamRequest["reserve"]>().mockResolvedValue();
+    play(() => new Response(streamOf({ parts: [body], end: "close" }), { headers }));
+    expect(await sendLine(upstream, { ...request, reserve })).toMatchObject({ failure: null });
+    expect(reserve.mock.calls.flat()).toEqual(asked);
+  });
+
+  test.each([{}, { "transfer-encoding": "chunked" }])("has its limit though the length says 10: %j", async (coding) => {
+    const half = "x".repeat(MAX_ANSWER_BYTES / 2);
+    const headers = { "content-length": "10", ...coding };
+    const parts = [half, half, "x"];
+    const outcome = await send(() => new Response(streamOf({ parts, end: "hang" }), { headers }));
+    expect(outcome).toEqual(noAnswer("response_too_large"));
+  });
+
+  test("is waited for no longer than the upstream has time", async () => {
+    vi.useFakeTimers();
+    play(() => new Response(streamOf({ parts: ["x".repeat(QUARTER_MIB + 1)], end: "hang" })));
+    const sending = sendLine(upstream, { ...request, reserve: () => new Promise(() => {}) });
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(await sending).toEqual(noAnswer("request_timeout"));
+    vi.useRealTimers();
   });
 });
 
