@@ -55,12 +55,23 @@ const MISSING_MESSAGES: Readonly<Record<MissingReason, string>> = {
   upstream_refused: "This request was not executed because the upstream refuses the key of this batch.",
 };
 
+/** A line in three texts that follow each other: joined, a large body would be in memory twice. */
+export interface ResultLineTexts {
+  readonly head: string;
+  /** Of the answer; empty when there is none. */
+  readonly body: string;
+  readonly tail: string;
+}
+
 /** The line of a request that was sent upstream: wire contract, "Lines". */
-export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLine): string {
-  if (outcome.kind === "unanswered") return toLine({ id, customId, response: "null", failure: outcome.failure });
+export function toResultLine({ id, customId, outcome, ownRequestId }: ExecutedLine): ResultLineTexts {
+  const { failure } = outcome;
+  if (outcome.kind === "unanswered") {
+    return { head: toLine({ id, customId, response: "null", failure }), body: "", tail: "" };
+  }
   const requestId = JSON.stringify(outcome.requestId ?? ownRequestId);
-  const response = `{"status_code":${outcome.statusCode},"request_id":${requestId},"body":${outcome.body}}`;
-  return toLine({ id, customId, response, failure: outcome.failure });
+  const response = `{"status_code":${outcome.statusCode},"request_id":${requestId},"body":`;
+  return { head: toHead({ id, customId, response }), body: outcome.body, tail: `}${toTail(failure)}` };
 }
 
 /** The line of a request that was never executed, or has no result any more. */
@@ -77,7 +88,15 @@ interface LineParts {
   readonly failure: Failure | null;
 }
 
-function toLine({ id, customId, response, failure }: LineParts): string {
+function toLine(parts: LineParts): string {
+  return toHead(parts) + toTail(parts.failure);
+}
+
+function toHead({ id, customId, response }: Omit<LineParts, "failure">): string {
+  return `{"id":${JSON.stringify(id)},"custom_id":${JSON.stringify(customId)},"response":${response}`;
+}
+
+function toTail(failure: Failure | null): string {
   const error = failure === null ? "null" : JSON.stringify({ code: failure.code, message: failure.message });
-  return `{"id":${JSON.stringify(id)},"custom_id":${JSON.stringify(customId)},"response":${response},"error":${error}}\n`;
+  return `,"error":${error}}\n`;
 }

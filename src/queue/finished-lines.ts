@@ -5,7 +5,7 @@ import type { Outcome } from "../domain/outcome.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
 import { addUsage } from "../domain/usage.ts";
 import { newId } from "../new-id.ts";
-import { toResultLine } from "../protocol/result-line.ts";
+import { type ResultLineTexts, toResultLine } from "../protocol/result-line.ts";
 import type { ReadyLine } from "./slice-lines.ts";
 
 interface FinishedLine extends ChunkLine {
@@ -37,6 +37,8 @@ const CHUNK_SLICES = 8;
 /** Not kept longer, however few they are: what is not stored is lost with its consumer. */
 const MAX_HELD_MS = 30_000;
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
+
+const LARGE_CHARACTERS = 1024 * 1024;
 
 const encoder = new TextEncoder();
 
@@ -92,7 +94,7 @@ export class FinishedLines {
     const result = outcome.failure === null ? "completed" : "failed";
     const id = newId("batch_req_", now);
     const ownRequestId = newId("req_", now);
-    const text = encoder.encode(toResultLine({ id, customId, outcome, ownRequestId }));
+    const text = encodeLine(toResultLine({ id, customId, outcome, ownRequestId }));
     const usage = outcome.kind === "answered" && result === "completed" ? outcome.usage : null;
     const slice = this.#slices.get(sliceIndex);
     if (slice !== undefined) slice.finishedSince ??= now;
@@ -143,6 +145,19 @@ export class FinishedLines {
     slice.unfinished -= 1;
     if (slice.unfinished === 0 && slice.finished.length === 0) this.#slices.delete(sliceIndex);
   }
+}
+
+/** A large body is encoded where it will stand, which works when it is ASCII, as most JSON is. */
+function encodeLine({ head, body, tail }: ResultLineTexts): Uint8Array {
+  if (body.length < LARGE_CHARACTERS) return encoder.encode(head + body + tail);
+  const before = encoder.encode(head);
+  const after = encoder.encode(tail);
+  const line = new Uint8Array(before.length + body.length + after.length);
+  const { read, written } = encoder.encodeInto(body, line.subarray(before.length, before.length + body.length));
+  if (read < body.length || written < body.length) return concatenate([before, encoder.encode(body), after]);
+  line.set(before);
+  line.set(after, before.length + body.length);
+  return line;
 }
 
 /** Takes the first finished lines out, until they have `bytes`; the last one may go beyond it. */

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Answer, noAnswer } from "../../src/domain/outcome.ts";
-import { toResultLine, toMissingResultLine } from "../../src/protocol/result-line.ts";
+import { type ExecutedLine, toMissingResultLine, toResultLine } from "../../src/protocol/result-line.ts";
 
 const id = "batch_req_0123456789abcdef0123456789abcdef";
 const ownRequestId = "req_own";
@@ -19,31 +19,36 @@ function answered(fields: Partial<Answer>): Answer {
   };
 }
 
+function lineOf(executed: ExecutedLine): string {
+  const { head, body, tail } = toResultLine(executed);
+  return head + body + tail;
+}
+
 describe("toResultLine", () => {
   test("puts a success on one line, its body as it came", () => {
     const body = '{ "seed":9223372036854775807,"x":1.0 }';
-    expect(toResultLine({ id, customId: "a", outcome: answered({ body }), ownRequestId })).toBe(
+    expect(lineOf({ id, customId: "a", outcome: answered({ body }), ownRequestId })).toBe(
       `{"id":"${id}","custom_id":"a","response":{"status_code":200,"request_id":"req_upstream","body":${body}},"error":null}\n`,
     );
   });
 
   test("keeps a failed answer and says why it failed", () => {
     const outcome = answered({ statusCode: 429, failure: { code: "rate_limit_exceeded", message: "Slow down." } });
-    expect(toResultLine({ id, customId: "a", outcome, ownRequestId })).toBe(
+    expect(lineOf({ id, customId: "a", outcome, ownRequestId })).toBe(
       `{"id":"${id}","custom_id":"a","response":{"status_code":429,"request_id":"req_upstream","body":{}},` +
         `"error":{"code":"rate_limit_exceeded","message":"Slow down."}}\n`,
     );
   });
 
   test("names its own request id where the upstream sent none", () => {
-    const line = toResultLine({ id, customId: "a", outcome: answered({ requestId: null }), ownRequestId });
+    const line = lineOf({ id, customId: "a", outcome: answered({ requestId: null }), ownRequestId });
     expect(line).toContain('"request_id":"req_own"');
   });
 
   test.each(["request_timeout", "upstream_unreachable", "response_too_large"] as const)(
     "has no response for %s",
     (code) => {
-      const line = JSON.parse(toResultLine({ id, customId: "a", outcome: noAnswer(code), ownRequestId })) as unknown;
+      const line = JSON.parse(lineOf({ id, customId: "a", outcome: noAnswer(code), ownRequestId })) as unknown;
       expect(line).toEqual({ id, custom_id: "a", response: null, error: noAnswer(code).failure });
     },
   );
@@ -75,7 +80,7 @@ test("whatever a line carries, it is one line of JSON that says the same", () =>
   fc.assert(
     fc.property(fields, ({ customId, requestId, code, message, body }) => {
       const outcome = answered({ statusCode: 400, requestId, body, failure: { code, message } });
-      const line = toResultLine({ id, customId, outcome, ownRequestId });
+      const line = lineOf({ id, customId, outcome, ownRequestId });
       expect(line).toMatch(/^[^\r\n]*\n$/);
       expect(Object.keys(JSON.parse(line) as object)).toEqual(["id", "custom_id", "response", "error"]);
       expect(JSON.parse(line)).toEqual({

@@ -60,3 +60,35 @@ describe("what is worth storing", () => {
     expect(finish(1, 1, 1).makeChunk("nothing", "a")).toBeNull();
   });
 });
+
+describe("a chunk of large lines", () => {
+  const MIB = 1024 * 1024;
+
+  /** Finished lines of one slice, each with such an answer. */
+  function finishLarge(count: number, text: string): FinishedLines {
+    const lines = new FinishedLines();
+    lines.expect(makeSlices(1, count));
+    for (let line = 0; line < count; line += 1) {
+      const ready = { line, sliceIndex: 0, attempts: 0, customId: String(line), body: "{}" };
+      const answer = { kind: "answered", statusCode: 200, requestId: "r", body: `"${text}"`, failure: null } as const;
+      lines.add(ready, { ...answer, usage: null, retryAfterSeconds: null }, NOON);
+    }
+    return lines;
+  }
+
+  test.each(["x", "é", "😀"])("holds an answer as it came: %s", (character) => {
+    const text = character.repeat(MIB);
+    const chunk = finishLarge(1, text).makeChunk("everything", "a");
+    expect(chunk?.lines[0]?.bytes).toBe(chunk?.bytes.length);
+    const line = JSON.parse(new TextDecoder().decode(chunk?.bytes)) as { readonly response: { readonly body: string } };
+    // Compared here: a difference of a million characters would be printed.
+    expect(line.response.body === text).toBe(true);
+  });
+
+  test("takes no further line once it has 4 MiB; the next chunk takes the rest", () => {
+    const lines = finishLarge(6, "x".repeat(MIB));
+    expect(lines.makeChunk("everything", "a")?.lines.map(({ line }) => line)).toEqual([0, 1, 2, 3]);
+    expect(lines.makeChunk("everything", "b")?.lines.map(({ line }) => line)).toEqual([4, 5]);
+    expect([lines.isEmpty, lines.openSlices]).toEqual([true, []]);
+  });
+});
