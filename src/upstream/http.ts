@@ -106,7 +106,8 @@ async function readText(response: Response, reserve: UpstreamRequest["reserve"])
   for (;;) {
     if (!isReserved && Math.max(bytes, declared ?? 0) > FREE_BYTES) {
       isReserved = true;
-      await reserve(Math.min(declared ?? MAX_ANSWER_BYTES, MAX_ANSWER_BYTES));
+      // What is longer than its headers say may be of any length.
+      await reserve(Math.min(declared === null || declared < bytes ? MAX_ANSWER_BYTES : declared, MAX_ANSWER_BYTES));
     }
     const { done, value } = await reader.read();
     if (done) return text + decoder.decode();
@@ -121,7 +122,7 @@ async function readText(response: Response, reserve: UpstreamRequest["reserve"])
 
 /** Null when nothing is declared, or when it is not the length of what will be read. */
 function declaredBytes({ headers }: Response): number | null {
-  const length = headers.get("content-length");
-  const isCoded = headers.has("content-encoding") || headers.has("transfer-encoding");
-  return length === null || isCoded ? null : Number(length);
+  const isCoded = headers.get("content-encoding") !== null || headers.get("transfer-encoding") !== null;
+  const bytes = Number(headers.get("content-length") ?? Number.NaN);
+  return isCoded || !Number.isFinite(bytes) ? null : bytes;
 }

@@ -209,6 +209,18 @@ describe("the room of an answer", () => {
     ["is the largest answer's when its length is not known", QUARTER_MIB + 1, {}, [MAX_ANSWER_BYTES]],
     ["is its own when it is known", QUARTER_MIB + 1, { "content-length": String(QUARTER_MIB + 1) }, [QUARTER_MIB + 1]],
     [
+      "is the largest answer's when more comes than was said",
+      QUARTER_MIB + 1,
+      { "content-length": "10" },
+      [MAX_ANSWER_BYTES],
+    ],
+    [
+      "is the largest answer's when the length is no number",
+      QUARTER_MIB + 1,
+      { "content-length": "x" },
+      [MAX_ANSWER_BYTES],
+    ],
+    [
       "is not what a length says that is not the body's",
       QUARTER_MIB + 1,
       { "content-length": "10", "transfer-encoding": "chunked" },
