@@ -107,6 +107,7 @@ export function buildEdge(options: EdgeOptions): Edge {
         for (const { body } of messages) queue.send(body);
         return Promise.resolve();
       },
+      metrics: () => Promise.resolve(queue.metrics()),
     },
     COORDINATORS: { getByName: coordinatorOf },
     ...settingsFor(upstreams, options.linesPerInvocation),

@@ -22,13 +22,19 @@ export interface QueueOptions {
 
 interface Waiting {
   readonly id: number;
+  readonly sentAt: number;
   readonly body: unknown;
   readonly attempts: number;
 }
 
+/** What an invocation takes beside its work: a round figure. */
+const INVOCATION_MS = 5;
+
 export class VirtualQueue {
   readonly #options: QueueOptions;
   readonly #waiting: Waiting[] = [];
+  /** When each message was sent that is not acknowledged, in ms, the oldest first. */
+  readonly #unacknowledged = new Map<number, number>();
   #running = 0;
   #allowed: number;
   #sent = 0;
@@ -58,7 +64,16 @@ export class VirtualQueue {
 
   send(body: unknown): void {
     this.#sent += 1;
-    this.#arrive({ id: this.#sent, body, attempts: 1 }, this.#options.deliveryMs);
+    const sentAt = this.#options.clock.now;
+    this.#unacknowledged.set(this.#sent, sentAt);
+    this.#arrive({ id: this.#sent, sentAt, body, attempts: 1 }, this.#options.deliveryMs);
+  }
+
+  /** As documented: of all messages that are not acknowledged, those included that a consumer has. */
+  metrics(): QueueMetrics {
+    const counts = { backlogCount: this.#unacknowledged.size, backlogBytes: 0 };
+    const [oldest] = this.#unacknowledged.values();
+    return oldest === undefined ? counts : { ...counts, oldestMessageTimestamp: new Date(oldest) };
   }
 
   #arrive(message: Waiting, delayMs: number): void {
@@ -83,7 +98,7 @@ export class VirtualQueue {
     const verdict: { retrySeconds: number | null } = { retrySeconds: null };
     const message: Message = {
       id: String(waiting.id),
-      timestamp: new Date(),
+      timestamp: new Date(waiting.sentAt),
       body: waiting.body,
       attempts: waiting.attempts,
       ack: () => undefined,
@@ -91,21 +106,26 @@ export class VirtualQueue {
         verdict.retrySeconds = options?.delaySeconds ?? 0;
       },
     };
+    await this.#options.clock.sleep(INVOCATION_MS);
     await this.#options.consume({
       queue: this.#options.name,
       messages: [message],
-      metadata: { metrics: { backlogCount: this.#waiting.length, backlogBytes: 0 } },
+      metadata: { metrics: this.metrics() },
       ackAll: () => undefined,
       retryAll: () => message.retry(),
     });
     this.#running -= 1;
     if (this.#waiting.length > 0) this.#allowed = Math.min(this.#options.maxConcurrency, this.#allowed + 1);
-    if (verdict.retrySeconds !== null) this.#retry(waiting, verdict.retrySeconds);
+    if (verdict.retrySeconds === null) this.#unacknowledged.delete(waiting.id);
+    else this.#retry(waiting, verdict.retrySeconds);
     this.#deliver();
   }
 
   #retry(message: Waiting, delaySeconds: number): void {
-    if (message.attempts > this.#options.maxRetries) this.#options.deadLetter(message.body);
-    else this.#arrive({ ...message, attempts: message.attempts + 1 }, delaySeconds * 1000);
+    if (message.attempts <= this.#options.maxRetries) {
+      return this.#arrive({ ...message, attempts: message.attempts + 1 }, delaySeconds * 1000);
+    }
+    this.#unacknowledged.delete(message.id);
+    this.#options.deadLetter(message.body);
   }
 }

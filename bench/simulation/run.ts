@@ -22,7 +22,9 @@ for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wan
   console.log(`\n## ${scenario.title} (${scenario.name})\n`);
   console.log(describe(verdict, result.lines, scenario.workload.batches));
   console.log(`\n${sizeTable(verdict)}`);
-  writeFileSync(path.join(PLOTS, `${scenario.name}.svg`), plotTimeline(result, scenario.slots, scenario.title));
+  if (scenario.isDrawn === true) {
+    writeFileSync(path.join(PLOTS, `${scenario.name}.svg`), plotTimeline(result, scenario.slots, scenario.title));
+  }
   if (scenario.isDrawnBySize === true) {
     writeFileSync(path.join(PLOTS, `${scenario.name}-sizes.svg`), plotSizes(result, scenario.title));
   }

@@ -25,6 +25,8 @@ export interface Scenario {
   readonly scaling: "at_once" | "by_completions";
   /** Lines in flight that the edge and the upstreams allow together. */
   readonly slots: number;
+  /** A plot of its course is written. */
+  readonly isDrawn?: true;
   /** A second plot: each batch's time by its size. */
   readonly isDrawnBySize?: true;
 }
@@ -61,10 +63,30 @@ const THOUSAND_BATCHES = {
 
 const COMMON = { seed: 20_261_001, scaling: "at_once", slots: EDGE_SLOTS, workload: THOUSAND_BATCHES } as const;
 
+const ONE_BATCH: Omit<Scenario, "name" | "title"> = {
+  ...COMMON,
+  workload: oneBatch(5000),
+  upstreams: [{ ...AMPLE, name: "one-batch", maxInFlight: 64 }],
+  slots: 64,
+};
+
+/** How soon does one batch on an idle deployment have its consumers? */
+const ALONE: readonly (Pick<Scenario, "name" | "title"> & Partial<Scenario>)[] = [
+  { name: "alone-5000", title: "5,000 lines alone, max_in_flight 64" },
+  { name: "alone-500", title: "500 lines alone, max_in_flight 64", workload: oneBatch(500) },
+  {
+    name: "alone-500-of-30-s",
+    title: "500 lines of 30 s alone, max_in_flight 64",
+    workload: oneBatch(500),
+    upstreams: [{ ...AMPLE, name: "one-batch", maxInFlight: 64, drawLatencyMs: () => 30_000 }],
+  },
+];
+
 export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
     name: "ample",
+    isDrawn: true,
     title: "An upstream that takes everything, max_in_flight 1,250",
     upstreams: [AMPLE],
     isDrawnBySize: true,
@@ -72,6 +94,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
     name: "in-flight",
+    isDrawn: true,
     title: "An upstream that takes 400 at once, max_in_flight 400",
     upstreams: [{ ...AMPLE, name: "in-flight", maxInFlight: CAPACITY, capacity: CAPACITY }],
     slots: CAPACITY,
@@ -79,6 +102,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
     name: "too-high",
+    isDrawn: true,
     title: "An upstream that takes 400 at once, max_in_flight 1,250",
     upstreams: [{ ...AMPLE, name: "too-high", capacity: CAPACITY }],
     slots: CAPACITY,
@@ -86,6 +110,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
     name: "rate",
+    isDrawn: true,
     title: "An upstream that takes 80 requests a second and asks for 5 s of patience, max_in_flight 1,250",
     upstreams: [{ ...AMPLE, name: "rate", capacityPerSecond: 80, retryAfterSeconds: 5 }],
     slots: Math.round(80 * MEAN_LATENCY_SECONDS),
@@ -93,16 +118,24 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
     name: "slow-scaling",
+    isDrawn: true,
     title: "As the first, with consumers that come one for each that ends",
     upstreams: [{ ...AMPLE, name: "slow-scaling" }],
     scaling: "by_completions",
   },
-  {
-    ...COMMON,
-    name: "one-batch",
-    title: "One batch of 5,000 lines alone, max_in_flight 64",
-    workload: { batches: 1, tenants: 1, arrivalMs: 1, lines: { median: 5000, sigma: 0, most: 5000 } },
-    upstreams: [{ ...AMPLE, name: "one-batch", maxInFlight: 64 }],
-    slots: 64,
-  },
+  { ...ONE_BATCH, name: "one-batch", title: "One batch of 5,000 lines alone, max_in_flight 64", isDrawn: true },
+  ...ALONE.flatMap((scenario): Scenario[] => [
+    { ...ONE_BATCH, ...scenario },
+    {
+      ...ONE_BATCH,
+      ...scenario,
+      name: `${scenario.name}-slow-scaling`,
+      title: `${scenario.title}, consumers come one for each that ends`,
+      scaling: "by_completions",
+    },
+  ]),
 ];
+
+function oneBatch(lines: number): Scenario["workload"] {
+  return { batches: 1, tenants: 1, arrivalMs: 1, lines: { median: lines, sigma: 0, most: lines } };
+}

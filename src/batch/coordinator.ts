@@ -13,17 +13,18 @@ import type {
   CancelReply,
   ClaimReply,
   Coordinator,
-  Dispatch,
   ReportReply,
   StartOrder,
   StartReply,
 } from "../domain/conversation.ts";
 import { type AnyReport, fillReport } from "../domain/other-version.ts";
+import { planScaleMessages } from "../domain/dispatch-plan.ts";
 import { type LogFields, logEvent, logFailure } from "../log.ts";
 import { LOST_STATE, UNREADABLE_INPUT } from "../protocol/batch-problems.ts";
 import { findBatch, saveBatch, saveFinalBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { BatchCopy } from "./copy.ts";
+import { findOldestMessage, sendDispatches } from "./dispatch-queue.ts";
 import { finalize, publishFinal, removeLeftovers, settleLostLines, settleRefused } from "./ending.ts";
 import { LiveBatch } from "./live-batch.ts";
 import { type BatchState, finalOf, type FinalState } from "./state.ts";
@@ -42,8 +43,6 @@ const START_PATIENCE_MS = 30_000;
 const ABANDONED_AFTER_MS = 600_000;
 /** An input whose validation ended the object this often, without a word, is not tried again. */
 const MAX_VALIDATIONS = 5;
-/** developers.cloudflare.com/queues/platform/limits: messages a `sendBatch` takes. */
-const MESSAGES_PER_SEND = 100;
 
 export class BatchCoordinator extends DurableObject<Env> implements Coordinator {
   /** All that the object stores. Replaced when a transaction has failed, because memory may then be ahead of it. */
@@ -173,6 +172,10 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const isOpen = () => live.stage.kind === "open";
     if (isOpen() && live.record.expiresAt <= new Date()) live.endEarly("expired", new Date());
     if (isOpen() && live.record.status === "validating") await this.#validate(live);
+    if (live.dispatches.findOverdue(new Date()).length > 0) {
+      const oldest = await findOldestMessage(this.env.DISPATCHES, live.record.id);
+      live.dispatches.awaitQueue(oldest, new Date());
+    }
     const lapsed = live.takeBackLapsed(new Date());
     if (lapsed > 0) logEvent("dispatches_lapsed", { batch: live.record.id, dispatches: lapsed });
     await this.#copy.refresh(this.env, live);
@@ -208,17 +211,13 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async #sendDispatches(live: LiveBatch): Promise<void> {
-    const batchId = live.record.id;
     const tokens = live.planDispatches(() => crypto.randomUUID(), new Date());
-    for (let from = 0; from < tokens.length; from += MESSAGES_PER_SEND) {
-      const dispatches = tokens.slice(from, from + MESSAGES_PER_SEND).map((token): Dispatch => ({ batchId, token }));
-      try {
-        await this.env.DISPATCHES.sendBatch(dispatches.map((body) => ({ body })));
-      } catch (error) {
-        live.forgetDispatches(tokens.slice(from));
-        throw error;
-      }
-    }
+    const { size, hadAtOnce } = live.dispatches;
+    const scaleMessages = planScaleMessages(tokens.length, size, hadAtOnce);
+    const sent = await sendDispatches(this.env.DISPATCHES, live.record.id, { tokens, scaleMessages });
+    if (sent.ok) return;
+    live.forgetDispatches(sent.unsent);
+    throw sent.error;
   }
 
   /** Clients see the final state; then the object holds nothing any more. */
@@ -259,7 +258,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
 
   #nextStepAt(live: LiveBatch): number | null {
     const times = [live.nextDueAt(new Date())];
-    if (live.hasLeases) times.push(Date.now() + AWAKE_EVERY_MS);
+    if (live.dispatches.size > 0) times.push(Date.now() + AWAKE_EVERY_MS);
     if (live.isRunning) times.push(this.#copy.nextRefreshAt);
     const known = times.filter((time) => time !== null);
     return known.length === 0 ? null : Math.min(...known);

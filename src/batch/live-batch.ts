@@ -59,9 +59,9 @@ export class LiveBatch {
     return this.#state.record.status === "in_progress" && this.stage.kind === "open";
   }
 
-  /** Somebody has a lease, which is in memory alone. */
-  get hasLeases(): boolean {
-    return this.#dispatches.size > 0;
+  /** Their leases are in memory alone. */
+  get dispatches(): Pick<Dispatches, "size" | "hadAtOnce" | "findOverdue" | "awaitQueue"> {
+    return this.#dispatches;
   }
 
   setRoom(room: UpstreamRoom): void {

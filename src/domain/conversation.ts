@@ -55,6 +55,13 @@ export interface Dispatch {
   readonly token: string;
 }
 
+/** A queue message without work, acknowledged at once: what it is for says docs/decisions/queue-scaling.md. */
+export interface ScaleMessage {
+  readonly kind: "scale";
+}
+
+export type QueueMessage = Dispatch | ScaleMessage;
+
 /** What stays the same for every slice of a batch. */
 export interface BatchContext {
   readonly batchId: string;

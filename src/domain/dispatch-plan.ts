@@ -35,6 +35,17 @@ export function planDispatches(demand: Demand): number {
 }
 
 /**
+ * How many messages without work to put into the queue in front of `sentNow` dispatches. The platform looks whether more
+ * consumers are needed when one has ended (developers.cloudflare.com/queues/configuration/consumer-concurrency), and a
+ * dispatch lasts minutes. A message without work ends at once: one for each consumer that the batch has not had yet.
+ * @param atOnce dispatches that are in the queue or at work when these are sent.
+ * @param hadAtOnce the most consumers that have worked for the batch at once.
+ */
+export function planScaleMessages(sentNow: number, atOnce: number, hadAtOnce: number): number {
+  return Math.min(sentNow, Math.max(0, atOnce - hadAtOnce));
+}
+
+/**
  * How many lines `token` may have in flight. What is allowed is shared out evenly among those that work, but what others
  * were given is theirs until they have heard of their smaller part. 0 means that more dispatches work than there are
  * lines allowed, and this one has nothing to do.

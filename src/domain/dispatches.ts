@@ -21,6 +21,10 @@ import type { DispatchState } from "./dispatch-plan.ts";
 /** A dispatch that nobody claims is given up after this; after several in a row the next ones have longer. */
 const UNCLAIMED_MS = 30_000;
 const MAX_UNCLAIMED_MS = 600_000;
+/** The clocks of coordinator and queue may differ by this, the time that sending takes included. */
+const CLOCK_SLACK_MS = 5_000;
+/** Whatever the queue says, a dispatch that nobody has claimed is given up after this. */
+const MAX_QUEUED_MS = 3_600_000;
 
 /** A dispatch as it is stored. */
 export interface StoredDispatch {
@@ -46,6 +50,8 @@ export class Dispatches {
   readonly #live = new Map<string, LiveDispatch>();
   /** How often in a row dispatches lapsed before anybody claimed one: the queue delivers slowly, or not at all. */
   #unclaimedInARow = 0;
+  /** The most consumers that have worked at once since there was no dispatch at all. */
+  #hadAtOnce: number;
 
   /** @param slots what a dispatch that was at work before the restart may have in flight until it is told anew. */
   constructor(stored: readonly StoredDispatch[], slots: number, now: Date) {
@@ -60,10 +66,16 @@ export class Dispatches {
         exchange: 0,
       });
     }
+    this.#hadAtOnce = this.#consumers;
   }
 
   get size(): number {
     return this.#live.size;
+  }
+
+  /** The most consumers that have worked at once. Begins anew when none is there: the platform may take them away. */
+  get hadAtOnce(): number {
+    return this.#hadAtOnce;
   }
 
   find(token: string): LiveDispatch | null {
@@ -72,6 +84,7 @@ export class Dispatches {
 
   /** It is about to be put into the queue. */
   send(token: string, now: Date): void {
+    if (this.#live.size === 0) this.#hadAtOnce = 0;
     const since = now.getTime();
     const patience = doublingPause(UNCLAIMED_MS, MAX_UNCLAIMED_MS, this.#unclaimedInARow);
     this.#set({ token, phase: "sent", since, leaseUntil: since + patience, slots: 0, exchange: 0 });
@@ -84,6 +97,7 @@ export class Dispatches {
     this.#unclaimedInARow = 0;
     const since = now.getTime();
     this.#set({ ...dispatch, phase: "working", since, leaseUntil: since + LEASE_MS });
+    this.#hadAtOnce = Math.max(this.#hadAtOnce, this.#consumers);
     return true;
   }
 
@@ -108,6 +122,24 @@ export class Dispatches {
 
   drop(token: string): void {
     this.#live.delete(token);
+  }
+
+  /** In the queue, and their lease is over. */
+  findOverdue(now: Date): readonly LiveDispatch[] {
+    return [...this.#live.values()].filter(({ phase, leaseUntil }) => phase === "sent" && leaseUntil <= now.getTime());
+  }
+
+  /**
+   * Gives those that are overdue more time when they may still be in the queue, because it has a message that is as old:
+   * what is sent again would wait at its end.
+   * @param oldest when the oldest message was sent that nobody has acknowledged; null: there is none.
+   */
+  awaitQueue(oldest: Date | null, now: Date): void {
+    if (oldest === null) return;
+    for (const { token, since } of this.findOverdue(now)) {
+      const mayBeThere = oldest.getTime() <= since + CLOCK_SLACK_MS && now.getTime() < since + MAX_QUEUED_MS;
+      if (mayBeThere) this.#change(token, { leaseUntil: now.getTime() + UNCLAIMED_MS });
+    }
   }
 
   /** Tokens whose lease is over. They are the caller's to drop. */
@@ -141,6 +173,11 @@ export class Dispatches {
       slots,
       openLines: phase === "winding_down" ? openLinesOf(token) : 0,
     }));
+  }
+
+  /** Dispatches that a consumer has. */
+  get #consumers(): number {
+    return this.#live.size - this.sentTokens().length;
   }
 
   #change(token: string, change: Partial<LiveDispatch>): void {

@@ -17,6 +17,7 @@ type Destination = Pick<DispatchOrder, "upstream" | "apiKey" | "isKeyUnreadable"
 
 /** What a newer version of the Worker adds is ignored: its dispatches are worked for (docs/decisions/versions.md). */
 const dispatchSchema = z.object({ batchId: z.string(), token: z.string() });
+const scaleSchema = z.object({ kind: z.literal("scale") });
 
 export async function consumeQueue(batch: MessageBatch, env: Env, ctx: ExecutionContext): Promise<void> {
   const consume = batch.queue.endsWith(DEAD_LETTERS_SUFFIX) ? consumeDeadLetter : consumeDispatch;
@@ -27,6 +28,8 @@ export async function consumeQueue(batch: MessageBatch, env: Env, ctx: Execution
 
 /** One `ack()` or `retry()` a message. */
 async function consumeMessage(message: Message, consume: (dispatch: Dispatch) => Promise<void>): Promise<void> {
+  // That this invocation ends is all it is for (docs/decisions/queue-scaling.md).
+  if (scaleSchema.safeParse(message.body).success) return message.ack();
   const dispatch = dispatchSchema.safeParse(message.body);
   if (!dispatch.success) {
     logEvent("message_dropped", { message: message.id, reason: "not a dispatch" });

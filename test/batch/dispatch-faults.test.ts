@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { evictDurableObject } from "cloudflare:test";
 import type { Dispatch, ReportReply } from "../../src/domain/conversation.ts";
 import { chunkKey } from "../../src/stores/object-keys.ts";
-import { holdClockAndQueue, passSeconds, SOME_USAGE, HeldBatch, type Work } from "../support/held-batch.ts";
+import { holdClockAndQueue, NOON, passSeconds, SOME_USAGE, HeldBatch, type Work } from "../support/held-batch.ts";
 
 holdClockAndQueue();
 
@@ -61,6 +61,40 @@ describe("a dispatch", () => {
     await batch.settle(await batch.take());
     await batch.alarm();
     expect(await outputIds(batch)).toEqual(["line-0"]);
+  });
+
+  test("that still waits in the queue is not sent again", async () => {
+    const batch = await HeldBatch.launch({ lines: 1 });
+    const oldestMessageTimestamp = new Date(Date.now() - 1000);
+    const metrics = vi.spyOn(env.DISPATCHES, "metrics");
+    metrics.mockResolvedValue({ backlogCount: 1, backlogBytes: 0, oldestMessageTimestamp });
+    passSeconds(UNCLAIMED_SECONDS - 1);
+    await batch.alarm();
+    expect(metrics).not.toHaveBeenCalled();
+    for (let waits = 1; waits <= 10; waits += 1) {
+      passSeconds(UNCLAIMED_SECONDS);
+      await batch.alarm();
+      expect(metrics).toHaveBeenCalledTimes(waits);
+    }
+    expect(batch.tokens).toHaveLength(1);
+    await batch.settle(await batch.take());
+    await batch.alarm();
+    expect(await outputIds(batch)).toEqual(["line-0"]);
+  });
+
+  test.each([
+    ["has none that is as old", () => Promise.resolve({ oldestMessageTimestamp: new Date(NOON.getTime() + 10_000) })],
+    ["does not know how old its messages are", () => Promise.resolve({ oldestMessageTimestamp: new Date(0) })],
+    ["is empty", () => Promise.resolve({})],
+    ["does not answer", () => Promise.reject(new Error("the queue is down"))],
+  ] as const)("is sent again when the queue %s", async (_what, answer) => {
+    const batch = await HeldBatch.launch({ lines: 1 });
+    vi.spyOn(env.DISPATCHES, "metrics").mockImplementation(async () => {
+      return { backlogCount: 1, backlogBytes: 0, ...(await answer()) };
+    });
+    passSeconds(UNCLAIMED_SECONDS);
+    await batch.alarm();
+    expect(batch.tokens).toHaveLength(2);
   });
 
   test("that nobody claims is sent again less and less often", async () => {

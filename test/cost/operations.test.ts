@@ -14,8 +14,8 @@ const MOST_PER_1000_LINES: readonly (readonly [BatchSpec, Partial<Record<PricedU
   [
     { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 2 },
     {
-      workerRequests: 10,
-      queueOperations: 26,
+      workerRequests: 13,
+      queueOperations: 36,
       objectRequests: 90,
       objectRowsWritten: 145,
       databaseRowsWritten: 10,
@@ -27,8 +27,8 @@ const MOST_PER_1000_LINES: readonly (readonly [BatchSpec, Partial<Record<PricedU
   [
     { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 15 },
     {
-      workerRequests: 23,
-      queueOperations: 53,
+      workerRequests: 27,
+      queueOperations: 66,
       objectRequests: 520,
       objectRowsWritten: 445,
       databaseRowsWritten: 51,

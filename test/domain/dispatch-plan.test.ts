@@ -6,6 +6,7 @@ import {
   mustMakeRoom,
   planDispatches,
   planGrant,
+  planScaleMessages,
   planSlots,
 } from "../../src/domain/dispatch-plan.ts";
 
@@ -87,6 +88,20 @@ describe("planDispatches", () => {
         if (held * linesPerInvocation >= allowedLines && held >= allowedLines) expect(count).toBe(0);
       }),
     );
+  });
+});
+
+describe("planScaleMessages", () => {
+  test.each([
+    ["one for each, when the batch has had no consumer", 13, 13, 0, 13],
+    ["none for a replacement", 1, 13, 13, 0],
+    ["one while the one before it winds down", 1, 14, 13, 1],
+    ["one for each consumer that is new", 10, 23, 13, 10],
+    ["no more than dispatches are sent", 2, 20, 5, 2],
+    ["none when nothing is sent", 0, 3, 0, 0],
+    ["none when there were more before", 3, 10, 13, 0],
+  ])("%s", (_what, sentNow, atOnce, hadAtOnce, count) => {
+    expect(planScaleMessages(sentNow, atOnce, hadAtOnce)).toBe(count);
   });
 });
 

@@ -49,6 +49,51 @@ describe("a dispatch that was sent", () => {
   });
 });
 
+describe("a dispatch that is overdue", () => {
+  const HOUR_MS = 3_600_000;
+
+  test.each([
+    ["is waited for while the queue has an older message", -60_000, UNCLAIMED_MS, []],
+    ["and while it has one that is as old, as two clocks see it", 5_000, UNCLAIMED_MS, []],
+    ["is lost when all that the queue has is younger", 5_001, UNCLAIMED_MS, ["a"]],
+    ["is lost when the queue is empty, or does not say", null, UNCLAIMED_MS, ["a"]],
+    ["is waited for for an hour", 0, HOUR_MS - 1, []],
+    ["and not longer", 0, HOUR_MS, ["a"]],
+  ])("%s", (_what, oldestMs, ms, lapsed) => {
+    const dispatches = sent("a");
+    dispatches.awaitQueue(oldestMs === null ? null : after(oldestMs), after(ms));
+    expect(dispatches.findLapsed(after(ms))).toEqual(lapsed);
+  });
+
+  test("is asked for again half a minute later", () => {
+    const dispatches = sent("a");
+    dispatches.awaitQueue(noon, after(UNCLAIMED_MS));
+    expect(dispatches.findOverdue(after(2 * UNCLAIMED_MS - 1))).toEqual([]);
+    expect(dispatches.findOverdue(after(2 * UNCLAIMED_MS))).toMatchObject([{ token: "a" }]);
+  });
+
+  test("is none that works", () => {
+    const dispatches = sent("a");
+    dispatches.claim("a", noon);
+    dispatches.awaitQueue(noon, after(LEASE_MS));
+    expect(dispatches.findOverdue(after(LEASE_MS))).toEqual([]);
+    expect(dispatches.findLapsed(after(LEASE_MS))).toEqual(["a"]);
+  });
+});
+
+test("the most consumers at once are remembered until none is there", () => {
+  const dispatches = sent("a", "b", "c");
+  expect(dispatches.hadAtOnce).toBe(0);
+  dispatches.claim("a", noon);
+  dispatches.claim("b", noon);
+  dispatches.windDown("b");
+  dispatches.drop("b");
+  expect(dispatches.hadAtOnce).toBe(2);
+  for (const token of ["a", "c"]) dispatches.drop(token);
+  dispatches.send("d", noon);
+  expect(dispatches.hadAtOnce).toBe(0);
+});
+
 describe("a lease", () => {
   test.each([
     [LEASE_MS - 1, []],

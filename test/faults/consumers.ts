@@ -38,7 +38,8 @@ export class Consumers {
     }
     this.#running.delete(consumer);
     if (verdict.said === null) this.#rules.broken("a consumer said nothing of its message");
-    else if (verdict.said !== "ack") this.#queue.retry(delivery, verdict.said.retryAfterMs);
+    else if (verdict.said === "ack") this.#queue.acknowledge(delivery);
+    else this.#queue.retry(delivery, verdict.said.retryAfterMs);
   }
 
   killOne(random: Random): void {

@@ -2,7 +2,7 @@
  * The queue of a fault run: at least once, in any order, with retries and dead letters as wrangler.toml sets them.
  * While its faults last it also loses messages, doubles them, is late, and sends them to the dead letters.
  */
-import type { Dispatch } from "../../src/domain/conversation.ts";
+import type { QueueMessage } from "../../src/domain/conversation.ts";
 import type { Random } from "../support/random.ts";
 
 /** As in wrangler.toml. */
@@ -13,7 +13,7 @@ const MAX_LATENESS_MS = 90_000;
 export interface Delivery {
   readonly queue: "nightshift-dispatches" | "nightshift-dead-letters";
   readonly id: number;
-  readonly body: Dispatch;
+  readonly body: QueueMessage;
   readonly attempts: number;
 }
 
@@ -31,6 +31,8 @@ export class DispatchQueue {
   readonly #deliverAt: (at: number, delivery: Delivery) => void;
   #sent = 0;
   #faultCount = 0;
+  /** When each message was sent that is neither acknowledged nor lost, in ms, the oldest first. */
+  readonly #unacknowledged = new Map<number, number>();
 
   constructor(random: Random, queueFaults: QueueFaults, deliverAt: (at: number, delivery: Delivery) => void) {
     this.#random = random;
@@ -42,13 +44,27 @@ export class DispatchQueue {
     return this.#faultCount;
   }
 
-  send(body: Dispatch): void {
+  send(body: QueueMessage): void {
     this.#sent += 1;
     const delivery: Delivery = { queue: "nightshift-dispatches", id: this.#sent, body, attempts: 1 };
     if (this.#happens(this.#faults.loss)) return;
+    this.#unacknowledged.set(delivery.id, Date.now());
     if (this.#happens(this.#faults.double)) this.#deliver(delivery);
-    if (this.#happens(this.#faults.deadLetter)) this.#deliver({ ...delivery, queue: "nightshift-dead-letters" });
-    else this.#deliver(delivery);
+    if (this.#happens(this.#faults.deadLetter)) {
+      this.acknowledge(delivery);
+      this.#deliver({ ...delivery, queue: "nightshift-dead-letters" });
+    } else this.#deliver(delivery);
+  }
+
+  /** As documented: of all messages that are not acknowledged, those included that a consumer has. */
+  metrics(): QueueMetrics {
+    const counts = { backlogCount: this.#unacknowledged.size, backlogBytes: 0 };
+    const [oldest] = this.#unacknowledged.values();
+    return oldest === undefined ? counts : { ...counts, oldestMessageTimestamp: new Date(oldest) };
+  }
+
+  acknowledge({ id }: Delivery): void {
+    this.#unacknowledged.delete(id);
   }
 
   /** Says what becomes of a delivery that was not acknowledged. */
@@ -56,6 +72,7 @@ export class DispatchQueue {
     const again = { ...delivery, attempts: delivery.attempts + 1 };
     if (delivery.attempts <= MAX_RETRIES) this.#deliverAt(Date.now() + delayMs, again);
     else if (delivery.queue === "nightshift-dispatches") {
+      this.acknowledge(delivery);
       this.#deliverAt(Date.now(), { ...delivery, queue: "nightshift-dead-letters", attempts: 1 });
     }
   }

@@ -272,7 +272,8 @@ export class FaultRun {
         CONSUMER_WAITS: "true",
         COMPLETION_WINDOWS: window,
       },
-      send: (dispatch) => this.queue.send(dispatch),
+      send: (message) => this.queue.send(message),
+      queueMetrics: () => this.queue.metrics(),
       beforeCoordinator: async (id) => {
         const isNew = !this.batchIds.has(id);
         this.batchIds.add(id);

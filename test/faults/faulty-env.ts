@@ -2,14 +2,15 @@
  * The Worker's environment with an injector in front of every binding that does I/O. Only what the Worker uses
  * is wrapped; anything else is not there, so that no call slips past the injector.
  */
-import type { Coordinator, Dispatch } from "../../src/domain/conversation.ts";
+import type { Coordinator, QueueMessage } from "../../src/domain/conversation.ts";
 import type { Injector, Side } from "./injector.ts";
 
 export interface FaultyEnvOptions {
   readonly injector: Injector;
   readonly side: Side;
   /** Takes the place of the queue. */
-  readonly send: (dispatch: Dispatch) => void;
+  readonly send: (message: QueueMessage) => void;
+  readonly queueMetrics: () => QueueMetrics;
   /** Called before a call reaches the coordinator, and after it has had its effect. */
   readonly beforeCoordinator: (batchId: string) => Promise<void>;
   readonly afterCoordinator: (batchId: string) => Promise<void>;
@@ -26,7 +27,7 @@ export function faultyEnv(env: Env, options: FaultyEnvOptions): Env {
     ...options.settings,
     BUCKET: faultyBucket(env.BUCKET, inject) as unknown as R2Bucket,
     DB: faultyDatabase(env.DB, inject) as unknown as D1Database,
-    DISPATCHES: faultyQueue(options.send, inject) as unknown as Queue,
+    DISPATCHES: faultyQueue(options, inject) as unknown as Queue,
     COORDINATORS: {
       getByName: (batchId: string) => faultyCoordinator(env, batchId, { ...options, inject }),
     } as unknown as Env["COORDINATORS"],
@@ -102,13 +103,14 @@ function faultyDatabase(db: D1Database, inject: Inject) {
   };
 }
 
-function faultyQueue(send: (dispatch: Dispatch) => void, inject: Inject) {
+function faultyQueue({ send, queueMetrics }: FaultyEnvOptions, inject: Inject) {
   return {
-    sendBatch: (messages: Iterable<{ readonly body: Dispatch }>) =>
+    sendBatch: (messages: Iterable<{ readonly body: QueueMessage }>) =>
       inject("queue.sendBatch", () => {
         for (const { body } of messages) send(body);
         return Promise.resolve();
       }),
+    metrics: () => inject("queue.metrics", () => Promise.resolve(queueMetrics())),
   };
 }
 

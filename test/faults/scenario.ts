@@ -54,6 +54,7 @@ const SITES = [
   "coordinator db.first",
   "coordinator db.batch",
   "coordinator queue.sendBatch",
+  "coordinator queue.metrics",
   "coordinator bucket",
   "coordinator db",
   "consumer bucket.get",

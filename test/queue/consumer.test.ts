@@ -22,6 +22,9 @@ describe("a message", () => {
     ["nothing", null],
     ["text", "dispatch"],
     ["an empty object", {}],
+    ["no work", { kind: "scale" }],
+    ["no work and more", { kind: "scale", more: true }],
+    ["another kind", { kind: "other" }],
     ["a dispatch without its token", { batchId: "batch_x" }],
     ["a dispatch with a number for its token", { batchId: "batch_x", token: 1 }],
   ])("that holds %s is acknowledged and forgotten, in either queue", async (_what, body) => {

@@ -7,7 +7,7 @@ import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, vi } from "vitest";
 import type { BatchRecord, Usage } from "../../src/domain/batch.ts";
 import type { ChunkLine } from "../../src/domain/chunk.ts";
-import type { ClaimReply, Dispatch, Report, ReportReply } from "../../src/domain/conversation.ts";
+import type { ClaimReply, Dispatch, QueueMessage, Report, ReportReply } from "../../src/domain/conversation.ts";
 import type { ClaimedSlice } from "../../src/domain/slices.ts";
 import { findBatch } from "../../src/stores/batches.ts";
 import { findFile, insertFile } from "../../src/stores/files.ts";
@@ -28,7 +28,8 @@ export function holdClockAndQueue(toFake: FakeTimer[] = ["Date"]): void {
     vi.useFakeTimers({ toFake, now: NOON });
     heldDispatches.length = 0;
     vi.spyOn(env.DISPATCHES, "sendBatch").mockImplementation((messages) => {
-      heldDispatches.push(...[...messages].map(({ body }) => body as Dispatch));
+      const bodies = [...messages].map(({ body }) => body as QueueMessage);
+      heldDispatches.push(...bodies.filter((body) => "token" in body));
       return Promise.resolve({ metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } } });
     });
   });
