@@ -1,8 +1,9 @@
 /** The Worker: HTTP requests, queue messages, and the class of its Durable Objects. */
 import { env } from "cloudflare:workers";
 import { settingsOf } from "./config.ts";
+import { missingConsumers } from "./domain/consumers.ts";
 import { app } from "./http/app.ts";
-import { logFailure } from "./log.ts";
+import { logEvent, logFailure } from "./log.ts";
 import { consumeQueue } from "./queue/consumer.ts";
 import { sweep } from "./sweep/sweep.ts";
 
@@ -10,7 +11,10 @@ export { BatchCoordinator } from "./batch/coordinator.ts";
 
 // A mistake in the settings is said at start, not at the first request.
 try {
-  settingsOf(env);
+  const { upstreams, linesPerInvocation } = settingsOf(env);
+  const limits = [...upstreams.values()].map(({ maxInFlight }) => maxInFlight);
+  const missing = missingConsumers(limits, linesPerInvocation);
+  if (missing !== null) logEvent("too_few_consumers", missing);
 } catch (error) {
   logFailure("misconfigured", {}, error);
 }

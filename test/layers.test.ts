@@ -27,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   queue: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id"],
   http: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id", "byte-blocks"],
   sweep: ["domain", "stores", "log"],
-  index: ["batch", "queue", "http", "sweep", "config", "log"],
+  index: ["domain", "batch", "queue", "http", "sweep", "config", "log"],
 };
 
 /** Packages that do I/O or know the platform: not for the layers that are tested without either. */

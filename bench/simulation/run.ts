@@ -20,7 +20,7 @@ for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wan
   const result = await simulate(scenario);
   const verdict = judge(result, scenario.slots);
   console.log(`\n## ${scenario.title} (${scenario.name})\n`);
-  console.log(describe(verdict, result.lines, scenario.workload.batches));
+  console.log(describe(verdict, result.lines, result.outcomes.length));
   console.log(`\n${sizeTable(verdict)}`);
   if (scenario.isDrawn === true) {
     writeFileSync(path.join(PLOTS, `${scenario.name}.svg`), plotTimeline(result, scenario.slots, scenario.title));

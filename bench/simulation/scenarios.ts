@@ -1,7 +1,7 @@
 /** The situations that are simulated. All have one seed, so that two runs differ only in what was changed. */
 import { writeAnswer } from "../edge/answers.ts";
 import { type Random, drawLogNormal } from "../random.ts";
-import type { WorkloadOptions } from "./workload.ts";
+import type { OrderedBatch, WorkloadOptions } from "./workload.ts";
 
 export interface ScenarioUpstream {
   readonly name: string;
@@ -21,6 +21,8 @@ export interface Scenario {
   readonly title: string;
   readonly seed: number;
   readonly workload: Pick<WorkloadOptions, "batches" | "tenants" | "arrivalMs" | "lines">;
+  /** In place of those that are drawn. */
+  readonly orders?: readonly OrderedBatch[];
   readonly upstreams: readonly ScenarioUpstream[];
   readonly scaling: "at_once" | "by_completions";
   /** Lines in flight that the edge and the upstreams allow together. */
@@ -82,6 +84,20 @@ const ALONE: readonly (Pick<Scenario, "name" | "title"> & Partial<Scenario>)[] =
   },
 ];
 
+/** The small one comes when the large one has all the consumers that it gets. */
+const BESIDE: Omit<Scenario, "name" | "title"> = {
+  ...COMMON,
+  workload: oneBatch(20_000),
+  orders: [
+    { id: "batch_large", tenant: "a", upstream: "slow", lines: 20_000, createdAfterMs: 1 },
+    { id: "batch_small", tenant: "b", upstream: "idle", lines: 10, createdAfterMs: 300_000 },
+  ],
+  upstreams: [
+    { ...AMPLE, name: "slow", maxInFlight: 2000, drawLatencyMs: () => 30_000 },
+    { ...AMPLE, name: "idle", maxInFlight: 64, drawLatencyMs: () => 1000 },
+  ],
+};
+
 export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
@@ -124,6 +140,17 @@ export const SCENARIOS: readonly Scenario[] = [
     scaling: "by_completions",
   },
   { ...ONE_BATCH, name: "one-batch", title: "One batch of 5,000 lines alone, max_in_flight 64", isDrawn: true },
+  {
+    ...BESIDE,
+    name: "beside-a-slow-one",
+    title: "Ten lines of 1 s, five minutes after 20,000 lines of 30 s on another upstream, max_in_flight 2,000",
+  },
+  {
+    ...BESIDE,
+    name: "beside-a-slow-one-slow-scaling",
+    title: "The same, consumers come one for each that ends",
+    scaling: "by_completions",
+  },
   ...ALONE.flatMap((scenario): Scenario[] => [
     { ...ONE_BATCH, ...scenario },
     {

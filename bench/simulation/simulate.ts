@@ -82,7 +82,8 @@ export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slot
       travel: () => clock.sleep(OBJECT_ROUND_TRIP_MS),
     });
     log.install();
-    const orders = drawWorkload({ ...scenario.workload, random, upstreams: upstreams.map(({ name }) => name) });
+    const names = upstreams.map(({ name }) => name);
+    const orders = scenario.orders ?? drawWorkload({ ...scenario.workload, random, upstreams: names });
     return await runWorkload({ clock, edge, upstreams, orders, log });
   } finally {
     log.remove();

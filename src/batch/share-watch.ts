@@ -5,6 +5,7 @@
 import { settingsOf } from "../config.ts";
 import type { BatchRecord } from "../domain/batch.ts";
 import type { UpstreamRoom } from "../domain/dispatching.ts";
+import { limitByConsumers } from "../domain/consumers.ts";
 import { findAffected, planShare, type RunningBatch, type UpstreamLoad, withBatch } from "../domain/upstream-share.ts";
 import { listRunningBatches } from "../stores/batches.ts";
 import type { LiveBatch } from "./live-batch.ts";
@@ -90,6 +91,7 @@ function roomAmong(env: Env, { id, upstream }: BatchRecord, running: readonly Ru
 /** Null: the upstream is gone from the settings. Somebody edits them: its batches wait until it is back. */
 function loadOf(env: Env, upstream: string, running: readonly RunningBatch[]): UpstreamLoad | null {
   const { upstreams, linesPerInvocation } = settingsOf(env);
-  const maxInFlight = upstreams.get(upstream)?.maxInFlight;
-  return maxInFlight === undefined ? null : { maxInFlight, linesPerInvocation, running };
+  const setting = upstreams.get(upstream)?.maxInFlight;
+  if (setting === undefined) return null;
+  return { maxInFlight: limitByConsumers(setting, linesPerInvocation), linesPerInvocation, running };
 }

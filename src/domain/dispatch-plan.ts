@@ -1,5 +1,6 @@
 /** Who may work on a batch and how much: slots among dispatches, dispatches to send, lines to hand over. Pure. */
 
+import { MOST_DISPATCHES } from "./consumers.ts";
 import { type DispatchPhase, TAKES_SLICES_FOR_MS } from "./conversation.ts";
 
 export interface DispatchState {
@@ -31,7 +32,8 @@ export function planDispatches(demand: Demand): number {
   const workingSlots = sharedSlots(demand);
   const freeSlots = allowedLines - windingDownLines(demand) - sentSlots - workingSlots;
   const unservedLines = claimableLines - sentSlots;
-  return Math.max(0, Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation));
+  const wanted = Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation);
+  return Math.max(0, Math.min(wanted, MOST_DISPATCHES - dispatches.length));
 }
 
 /**

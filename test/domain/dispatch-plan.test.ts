@@ -66,6 +66,8 @@ describe("planDispatches", () => {
     ["sends one for a single line", demand(64, 1), 1],
     ["sends none when no line can run", demand(64, 0), 0],
     ["sends none in a pause", demand(0, 1000), 0],
+    ["sends as many as one batch may have", demand(2000, 10_000, working(239, 5)), 1],
+    ["and no more, so that consumers are left to others", demand(2000, 10_000, working(240, 5)), 0],
     ["counts those in the queue as full", demand(20, 1000, sent(3)), 1],
     ["leaves lines to those that were sent for them", demand(64, 10, sent(2)), 0],
     ["counts those at work as full", demand(20, 1000, working(3)), 1],
