@@ -22,13 +22,13 @@ export class Consumers {
     this.#rules = rules;
   }
 
-  /** How many were killed; those that a call of theirs ended are not counted. */
+  /** How many were killed; those that a call or a line of theirs ended are not counted. */
   get deaths(): number {
     return this.#deaths;
   }
 
   async consume(delivery: Delivery, consumerEnv: Env): Promise<void> {
-    const consumer: Consumer = { lifetime: new ConsumerLifetime(), delivery };
+    const consumer: Consumer = { lifetime: new ConsumerLifetime(tokenOf(delivery)), delivery };
     const { batch, verdict } = messageBatchOf(delivery);
     this.#running.add(consumer);
     try {
@@ -62,4 +62,8 @@ export class Consumers {
   endAll(): void {
     for (const { lifetime } of this.#running) lifetime.end();
   }
+}
+
+function tokenOf({ body }: Delivery): string | null {
+  return "token" in body ? body.token : null;
 }

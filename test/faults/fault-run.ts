@@ -65,7 +65,10 @@ export class FaultRun {
     this.#consumers = new Consumers(this.queue, this.rules);
     const answerOf: Scenario["answerOf"] = (line, call) =>
       scenario.outageAt(Date.now() - this.startedAt) ?? scenario.answerOf(line, call);
-    this.upstream = new ScriptedUpstream(answerOf, (batchId, line) => this.rules.noteSent(batchId, line));
+    this.upstream = new ScriptedUpstream(answerOf, {
+      onCall: (batchId, line) => this.rules.noteSent(batchId, line),
+      onKill: (batchId, line, token) => this.rules.noteKill(batchId, line, token),
+    });
     this.#envs = {
       coordinator: this.#envOf("coordinator"),
       consumer: this.#envOf("consumer"),
@@ -81,6 +84,11 @@ export class FaultRun {
   /** Those that the scenario asks for: an object that rests is evicted in any run. */
   get evictions(): number {
     return this.#evictions;
+  }
+
+  /** Consumers died, or could not be heard, for other reasons than their lines. */
+  get hasLosses(): boolean {
+    return this.consumerDeaths > 0 || this.evictions > 0 || this.injector.faults > 0;
   }
 
   get consumerDeaths(): number {
@@ -283,6 +291,7 @@ export class FaultRun {
         this.#lastActive.set(id, Date.now());
         this.rules.noteSettled(id, await this.#probe(id));
       },
+      onReply: (id, token, reply) => this.rules.holders.noteReply(id, token, reply),
     });
   }
 }

@@ -2,7 +2,7 @@
  * The Worker's environment with an injector in front of every binding that does I/O. Only what the Worker uses
  * is wrapped; anything else is not there, so that no call slips past the injector.
  */
-import type { Coordinator, QueueMessage } from "../../src/domain/conversation.ts";
+import type { ClaimReply, Coordinator, QueueMessage, ReportReply } from "../../src/domain/conversation.ts";
 import type { Injector, Side } from "./injector.ts";
 
 export interface FaultyEnvOptions {
@@ -14,6 +14,8 @@ export interface FaultyEnvOptions {
   /** Called before a call reaches the coordinator, and after it has had its effect. */
   readonly beforeCoordinator: (batchId: string) => Promise<void>;
   readonly afterCoordinator: (batchId: string) => Promise<void>;
+  /** The coordinator has answered a claim or a report under this token, whether or not the answer arrives. */
+  readonly onReply: (batchId: string, token: string, reply: ClaimReply | ReportReply) => void;
   /** Variables in place of the deployment's. */
   readonly settings: Readonly<Record<string, unknown>>;
 }
@@ -121,7 +123,7 @@ function faultyQueue({ send, queueMetrics }: FaultyEnvOptions, inject: Inject) {
 function faultyCoordinator(
   env: Env,
   batchId: string,
-  { inject, beforeCoordinator, afterCoordinator }: FaultyEnvOptions & { readonly inject: Inject },
+  { inject, beforeCoordinator, afterCoordinator, onReply }: FaultyEnvOptions & { readonly inject: Inject },
 ): Coordinator {
   let isBroken = false;
   async function call<Value>(method: string, effect: (stub: Coordinator) => Promise<Value>): Promise<Value> {
@@ -138,12 +140,16 @@ function faultyCoordinator(
       throw error;
     }
   }
+  function told<Reply extends ClaimReply | ReportReply>(token: string, reply: Reply): Reply {
+    onReply(batchId, token, reply);
+    return reply;
+  }
   return {
     start: (order) => call("start", (stub) => stub.start(order)),
     snapshot: () => call("snapshot", (stub) => stub.snapshot()),
     cancel: () => call("cancel", (stub) => stub.cancel()),
-    claim: (token) => call("claim", (stub) => stub.claim(token)),
-    report: (report) => call("report", (stub) => stub.report(report)),
+    claim: (token) => call("claim", async (stub) => told(token, await stub.claim(token))),
+    report: (report) => call("report", async (stub) => told(report.token, await stub.report(report))),
     deadLettered: (token) => call("deadLettered", (stub) => stub.deadLettered(token)),
     shareChanged: () => call("shareChanged", (stub) => stub.shareChanged()),
     wake: (copy) => call("wake", (stub) => stub.wake(copy)),

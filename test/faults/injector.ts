@@ -23,7 +23,13 @@ export type FaultPlan = (call: Call) => Fault | null;
 
 /** From the start of a consumer to its death. A dead one has no effect any more, and learns of none. */
 export class ConsumerLifetime {
+  /** Of its dispatch; null for a message without work. */
+  readonly token: string | null;
   #isOver = false;
+
+  constructor(token: string | null) {
+    this.token = token;
+  }
 
   isOver(): boolean {
     return this.#isOver;

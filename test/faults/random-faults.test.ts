@@ -8,7 +8,7 @@ import { afterEach, describe, expect, inject, test } from "vitest";
 import { Client } from "./client.ts";
 import { FaultRun } from "./fault-run.ts";
 import { clearStores, checkOutcome } from "./run-checks.ts";
-import { makeScenario } from "./scenario.ts";
+import { isRefusedByR2, makeScenario } from "./scenario.ts";
 
 const MINUTE_MS = 60_000;
 /** After the last fault. */
@@ -23,7 +23,16 @@ const { firstSeed, schedules } = inject("faults");
 afterEach(clearStores);
 
 /** What was injected until now, over all runs. */
-const injected = { runs: 0, faults: 0, queueFaults: 0, evictions: 0, consumerDeaths: 0 };
+const injected = {
+  runs: 0,
+  faults: 0,
+  queueFaults: 0,
+  evictions: 0,
+  consumerDeaths: 0,
+  deathsByLines: 0,
+  r2Outages: 0,
+  refusedByR2: 0,
+};
 
 async function playRun(seed: number): Promise<readonly string[]> {
   const scenario = makeScenario(seed);
@@ -31,7 +40,8 @@ async function playRun(seed: number): Promise<readonly string[]> {
   const client = new Client(run);
   const limitAt = () => {
     const isSingle = client.batch !== null && run.batchIds.size === 1;
-    const quietAt = Math.max(run.startedAt + scenario.quietAfterMs, run.injector.lastFaultAt);
+    const { lastFaultAt } = run.injector;
+    const quietAt = Math.max(run.startedAt + scenario.quietAfterMs, lastFaultAt, run.rules.holders.lastKillAt);
     return quietAt + (isSingle ? HEALED_WITHIN_MS : FOUND_WITHIN_MS);
   };
   const broken: string[] = [];
@@ -46,12 +56,16 @@ async function playRun(seed: number): Promise<readonly string[]> {
   return broken.length === 0 ? [] : [`FAULT_SEED=${seed}: ${broken.join("; ")}`];
 }
 
-function count({ injector, queue, evictions, consumerDeaths }: FaultRun): void {
+function count({ scenario, startedAt, rules, injector, queue, evictions, consumerDeaths }: FaultRun): void {
   injected.runs += 1;
   injected.faults += injector.faults;
   injected.queueFaults += queue.faultCount;
   injected.evictions += evictions;
   injected.consumerDeaths += consumerDeaths;
+  injected.deathsByLines += rules.holders.kills;
+  const refused = injector.calls.filter((call) => isRefusedByR2(scenario, call, startedAt)).length;
+  injected.refusedByR2 += refused;
+  if (refused > 0) injected.r2Outages += 1;
 }
 
 describe("a batch comes to its end, with every line settled once, through the faults of", () => {

@@ -6,6 +6,7 @@ import { openDatabase } from "../../src/stores/schema.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
 import { type BatchReply, type Client, customIdOf } from "./client.ts";
 import type { FaultRun } from "./fault-run.ts";
+import { DEATHS_UNTIL_LOST } from "./line-holders.ts";
 
 interface ResultLine {
   readonly custom_id: string;
@@ -65,6 +66,7 @@ async function checkResults(run: FaultRun, client: Client, batch: BatchReply): P
     const isItsOwn = line.response?.status_code === 200 && line.response.body.id?.startsWith(`chat-${number}-`);
     if (isItsOwn !== true) broken.push(`${line.custom_id} has the answer ${JSON.stringify(line.response)}`);
   }
+  broken.push(...checkFailures(run, batch, errors));
   for (const { error } of unexecuted) {
     if (error?.code !== EXPECTED_UNEXECUTED[batch.status]) broken.push(`${batch.status} with a line ${error?.code}`);
   }
@@ -73,6 +75,32 @@ async function checkResults(run: FaultRun, client: Client, batch: BatchReply): P
   if (client.isCancelAccepted && batch.status !== "cancelled") broken.push(`cancelled, and it is ${batch.status}`);
   if (batch.status === "cancelled" && cancelAfterMs === null) broken.push("cancelled by nobody");
   return broken;
+}
+
+/** A line fails only by what the upstream answered it, or because its consumers died; those of nothing else end well. */
+function checkFailures(run: FaultRun, { id, status }: BatchReply, errors: readonly ResultLine[]): readonly string[] {
+  const broken: string[] = [];
+  const { holders } = run.rules;
+  const codes = new Map(errors.map(({ custom_id, error }) => [Number(custom_id.slice(5)), error?.code]));
+  for (let line = 0; line < run.scenario.lines; line += 1) {
+    const kills = holders.killsOf(id, line);
+    const isLost = codes.get(line) === "consumer_lost";
+    if (isLost && mayBeLost(run, id, line)) continue;
+    if (isLost) broken.push(`line ${line} is lost after ${kills} deaths`);
+    if (status !== "completed" || isLost) continue;
+    if (kills >= DEATHS_UNTIL_LOST) broken.push(`line ${line} killed ${kills} consumers, and is ${codes.get(line)}`);
+    if (codes.has(line) && !run.upstream.failed.has(line)) {
+      broken.push(`line ${line} never failed upstream, and is ${codes.get(line)}`);
+    }
+  }
+  return broken;
+}
+
+/** Where lines alone kill consumers, they must have killed four. Else others may have died, or fallen silent, with it. */
+function mayBeLost(run: FaultRun, batchId: string, line: number): boolean {
+  const { holders } = run.rules;
+  const deaths = run.hasLosses ? holders.holdersOf(batchId, line) : holders.killsOf(batchId, line);
+  return deaths >= DEATHS_UNTIL_LOST;
 }
 
 async function readResults(fileId: string | null): Promise<readonly ResultLine[]> {

@@ -3,10 +3,13 @@ import { env } from "cloudflare:workers";
 import { BATCH_STATUSES, type BatchStatus, canMove } from "../../src/domain/batch.ts";
 import { chunkPrefix } from "../../src/stores/object-keys.ts";
 import type { Probe } from "./coordinator-probe.ts";
+import { LineHolders } from "./line-holders.ts";
 
 export class RunRules {
   /** Rules that were broken. */
   readonly violations: string[] = [];
+  /** Which consumers had each line. */
+  readonly holders = new LineHolders();
   /** `batch line` of those that are settled. */
   readonly #settled = new Set<string>();
   /** By `observer batch`: the status that this observer saw last. */
@@ -36,6 +39,12 @@ export class RunRules {
   /** A line is never sent again once it has settled. */
   noteSent(batchId: string, line: number): void {
     if (this.#settled.has(`${batchId} ${line}`)) this.broken(`line ${line} was sent after it had settled`);
+  }
+
+  /** The line that a consumer died of: from the third time on no other line dies with it, and there is no fifth. */
+  noteKill(batchId: string, line: number, token: string | null): void {
+    const rule = this.holders.noteKill(batchId, line, token);
+    if (rule !== null) this.broken(rule);
   }
 
   /** Every chunk that is counted is stored, whole. */

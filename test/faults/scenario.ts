@@ -1,7 +1,7 @@
 /** What happens in one fault run. Everything follows from the seed: what fails, when, and what clients do. */
 import { Random } from "../support/random.ts";
 import type { QueueFaults } from "./dispatch-queue.ts";
-import type { Call, Fault, FaultPlan } from "./injector.ts";
+import type { Call, Fault, FaultPlan, Side } from "./injector.ts";
 
 export interface Scenario {
   readonly seed: number;
@@ -15,6 +15,8 @@ export interface Scenario {
   /** Nothing fails any more. */
   readonly quietAfterMs: number;
   readonly faults: readonly FaultRule[];
+  /** R2 takes and gives nothing; null: never. Its rules are among `faults`. */
+  readonly r2Outage: R2Outage | null;
   readonly queueFaults: Omit<QueueFaults, "until">;
   /** Of each second, that the object is evicted or a consumer dies in it. */
   readonly evictions: number;
@@ -35,9 +37,16 @@ export interface FaultRule {
     | { readonly kind: "period"; readonly fromMs: number; readonly untilMs: number; readonly probability: number };
 }
 
+export interface R2Outage {
+  readonly sides: readonly Side[];
+  /** Milliseconds after the start. */
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
 export interface ScriptedAnswer {
-  /** `hang`: nothing ever. `cut`: the connection breaks. */
-  readonly status: number | "hang" | "cut";
+  /** `hang`: nothing ever. `cut`: the connection breaks. `kill`: the consumer dies of it, with all that it has. */
+  readonly status: number | "hang" | "cut" | "kill";
   readonly delayMs: number;
   readonly retryAfter?: string;
   /** In place of JSON: a page, or one that never ends, or breaks off. */
@@ -75,11 +84,12 @@ const SITES = [
 
 const SECOND_MS = 1000;
 const MAX_LINES = 40;
+const MAX_KILL_DELAY_MS = 3 * SECOND_MS;
 
 export function makeScenario(seed: number): Scenario {
   const random = Random.of(seed, 1);
   const isShort = random.chance(0.25);
-  return {
+  const scenario: Scenario = {
     seed,
     lines: random.between(1, random.chance(0.7) ? 6 : MAX_LINES),
     window: isShort ? "3m" : "24h",
@@ -89,6 +99,7 @@ export function makeScenario(seed: number): Scenario {
     deleteInputAfterMs: random.chance(0.2) ? random.between(0, 60) * SECOND_MS : null,
     quietAfterMs: 150 * SECOND_MS,
     faults: Array.from({ length: random.between(2, 6) }, () => makeRule(random)),
+    r2Outage: null,
     queueFaults: {
       loss: random.pick([0, 0, 0.1, 0.5]),
       double: random.pick([0, 0, 0.3]),
@@ -100,6 +111,7 @@ export function makeScenario(seed: number): Scenario {
     answerOf: (line, call) => makeAnswer(seed, line, call),
     outageAt: makeOutage(seed),
   };
+  return addR2Outage(addKillers(scenario));
 }
 
 /** Nothing fails but, at first, one line of three. */
@@ -114,6 +126,7 @@ export function quietScenario(): Scenario {
     deleteInputAfterMs: 0,
     quietAfterMs: 0,
     faults: [],
+    r2Outage: null,
     queueFaults: { loss: 0, double: 0, late: 0, deadLetter: 0 },
     evictions: 0,
     consumerDeaths: 0,
@@ -155,7 +168,6 @@ function applies(
   return sinceMs >= when.fromMs && sinceMs < when.untilMs && random.chance(when.probability);
 }
 
-/** Most lines go well; some fail a few times first, a few for good. */
 /** In one run of three the upstream serves nobody for a while, as gateways, changed keys and restarts have it. */
 function makeOutage(seed: number): (sinceMs: number) => ScriptedAnswer | null {
   const random = Random.of(seed, 7);
@@ -166,6 +178,53 @@ function makeOutage(seed: number): (sinceMs: number) => ScriptedAnswer | null {
   return (sinceMs) => (sinceMs >= fromMs && sinceMs < untilMs ? { status, delayMs: 50 } : null);
 }
 
+/**
+ * In one run of four one or two lines kill their consumers, the first few times or each time. In half of those runs no
+ * consumer dies of anything else, so that what becomes of the others is certain.
+ */
+function addKillers(scenario: Scenario): Scenario {
+  const random = Random.of(scenario.seed, 8);
+  if (!random.chance(0.25)) return scenario;
+  const kills = new Map(
+    Array.from({ length: random.between(1, 2) }, () => [
+      random.between(0, scenario.lines - 1),
+      random.pick([1, 2, 3, Infinity, Infinity]),
+    ]),
+  );
+  const answerOf: Scenario["answerOf"] = (line, call) => {
+    const answer = scenario.answerOf(line, call);
+    // Before its time runs out.
+    const delayMs = Math.min(answer.delayMs, MAX_KILL_DELAY_MS);
+    return call <= (kills.get(line) ?? 0) ? { status: "kill", delayMs } : answer;
+  };
+  const isAlone = random.chance(0.5);
+  return { ...scenario, answerOf, ...(isAlone ? { faults: [], evictions: 0, consumerDeaths: 0 } : {}) };
+}
+
+/** In one run of five R2 refuses everything for some minutes: what consumers ask of it, or what anybody does. */
+function addR2Outage(scenario: Scenario): Scenario {
+  const random = Random.of(scenario.seed, 9);
+  if (!random.chance(0.2)) return scenario;
+  const sides = random.pick<readonly Side[]>([["consumer"], ["consumer", "coordinator"]]);
+  const fromMs = random.between(0, 10) * SECOND_MS;
+  const untilMs = fromMs + random.between(120, 240) * SECOND_MS;
+  const rules = sides.map<FaultRule>((side) => ({
+    where: `${side} bucket`,
+    fault: "before",
+    when: { kind: "period", fromMs, untilMs, probability: 1 },
+  }));
+  const quietAfterMs = Math.max(scenario.quietAfterMs, untilMs);
+  return { ...scenario, faults: [...rules, ...scenario.faults], r2Outage: { sides, fromMs, untilMs }, quietAfterMs };
+}
+
+/** A call of this site falls into the time in which R2 refuses everything. */
+export function isRefusedByR2({ r2Outage }: Pick<Scenario, "r2Outage">, call: Call, startedAt: number): boolean {
+  if (r2Outage === null || !r2Outage.sides.includes(call.side) || !call.site.startsWith("bucket")) return false;
+  const sinceMs = call.at - startedAt;
+  return sinceMs >= r2Outage.fromMs && sinceMs < r2Outage.untilMs;
+}
+
+/** Most lines go well; some fail a few times first, a few for good. */
 function makeAnswer(seed: number, line: number, call: number): ScriptedAnswer {
   const ofLine = Random.of(seed, 3, line);
   const ofCall = Random.of(seed, 4, line, call);

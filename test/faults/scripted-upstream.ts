@@ -7,21 +7,28 @@ interface ChatBody {
   readonly line: number;
 }
 
+export interface UpstreamWatch {
+  readonly onCall: (batchId: string, line: number) => void;
+  /** A line has killed the consumer that works under this token. */
+  readonly onKill: (batchId: string, line: number, token: string | null) => void;
+}
+
 export class ScriptedUpstream {
   /** Calls by line. */
   readonly calls = new Map<number, number>();
   /** Lines in flight as each call came in. */
   readonly inFlight: { readonly at: number; readonly lines: number }[] = [];
+  /** Lines that were once answered with a failure, or not at all. */
+  readonly failed = new Set<number>();
   #open = 0;
   readonly #answerOf: (line: number, call: number) => ScriptedAnswer;
   readonly #onCall: (batchId: string, line: number) => void;
+  readonly #onKill: (batchId: string, line: number, token: string | null) => void;
 
-  constructor(
-    answerOf: (line: number, call: number) => ScriptedAnswer,
-    onCall: (batchId: string, line: number) => void,
-  ) {
+  constructor(answerOf: (line: number, call: number) => ScriptedAnswer, { onCall, onKill }: UpstreamWatch) {
     this.#answerOf = answerOf;
     this.#onCall = onCall;
+    this.#onKill = onKill;
   }
 
   start(): void {
@@ -38,10 +45,17 @@ export class ScriptedUpstream {
     this.calls.set(line, call);
     this.#onCall(batchOf(init), line);
     const answer = this.#answerOf(line, call);
+    init?.signal?.addEventListener("abort", () => this.failed.add(line));
+    if (answer.status !== "kill" && answer.status !== 200) this.failed.add(line);
     if (answer.status === "hang") return new Promise(() => {});
     this.inFlight.push({ at: Date.now(), lines: (this.#open += 1) });
     await new Promise<void>((resolve) => setTimeout(resolve, answer.delayMs));
     this.#open -= 1;
+    if (answer.status === "kill") {
+      if (lifetime?.isOver() === false) this.#onKill(batchOf(init), line, lifetime.token);
+      lifetime?.end();
+      return new Promise(() => {});
+    }
     return respond(answer, line, call);
   }
 }
