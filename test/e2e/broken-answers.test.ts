@@ -10,18 +10,21 @@ import { startLocalStack } from "../../scripts/local-stack.ts";
 import { chatLine, createBatch, readResults, waitForBatch } from "./nightshift.ts";
 
 const HUGE_BYTES = 300 * 1024 * 1024;
-/** Held whole, the huge answers alone would take 1,800 MB. */
+/** Held whole, the huge answers and those of a wrong length would take 3,600 MB. */
 const MAX_GROWTH_BYTES = 512 * 1024 * 1024;
-const KINDS = ["hangs", "stops", "breaks", "page", "huge"] as const;
+const KINDS = ["hangs", "stops", "breaks", "page", "huge", "longer"] as const;
 const LINES_OF_KIND = 6;
 const GOOD_LINES = 60;
 
 type Kind = (typeof KINDS)[number];
 
+/** Of an answer that says ten bytes and is far longer. RFC 9112, 6.3: the chunks count. */
+const LONGER_HEADERS = ["content-type: application/json", "content-length: 10", "transfer-encoding: chunked"];
+const CRLF = Buffer.from("\r\n");
 const PAGE = "<!doctype html>\n<title>Not the API</title>\n";
 const COMPLETION = JSON.stringify({ id: "chatcmpl-1", object: "chat.completion", choices: [], usage: null });
 
-describe("an upstream that hangs, breaks off, answers with pages and with 300 MB", () => {
+describe("an upstream that hangs, breaks off, answers with pages, with 300 MB, and with more than it says", () => {
   test("costs those lines alone, and no memory to speak of", async () => {
     const upstream = await startRudeUpstream();
     const rude = { kind: "http", base_url: upstream.baseUrl, timeout_seconds: 3, max_in_flight: 64 };
@@ -44,8 +47,10 @@ describe("an upstream that hangs, breaks off, answers with pages and with 300 MB
       expect(batch.status).toBe("completed");
       const errors = await readResults(client, batch.error_file_id);
       const codes = errors.map((line) => `${line.custom_id.split("-")[0]}: ${line.error?.code}`);
-      expect(new Set(codes)).toEqual(new Set(["page: invalid_response", "huge: response_too_large"]));
-      expect(errors).toHaveLength(2 * LINES_OF_KIND);
+      expect(new Set(codes)).toEqual(
+        new Set(["page: invalid_response", "huge: response_too_large", "longer: response_too_large"]),
+      );
+      expect(errors).toHaveLength(3 * LINES_OF_KIND);
       expect(await readResults(client, batch.output_file_id)).toHaveLength(3 * LINES_OF_KIND + GOOD_LINES);
       expect(grownBytes, "bytes more than at rest").toBeLessThan(MAX_GROWTH_BYTES);
     } finally {
@@ -92,6 +97,14 @@ async function answer(kind: Kind | "good", isFirst: boolean, response: ServerRes
     await pipeline(Readable.from(hugeText()), response);
     return;
   }
+  if (kind === "longer") {
+    // Node's own writer refuses these two headers together.
+    const { socket } = response;
+    if (socket === null) return;
+    socket.write(`HTTP/1.1 200 OK\r\n${LONGER_HEADERS.join("\r\n")}\r\n\r\n`);
+    await pipeline(Readable.from(inChunks(hugeText())), socket);
+    return;
+  }
   if (isFirst && kind === "hangs") return;
   response.writeHead(200, { "content-type": "application/json" });
   if (!isFirst || kind === "good") {
@@ -105,4 +118,10 @@ async function answer(kind: Kind | "good", isFirst: boolean, response: ServerRes
 function* hugeText() {
   const piece = Buffer.alloc(64 * 1024, "x");
   for (let bytes = 0; bytes < HUGE_BYTES; bytes += piece.length) yield piece;
+}
+
+/** RFC 9112, 7.1. */
+function* inChunks(pieces: Iterable<Buffer>) {
+  for (const piece of pieces) yield Buffer.concat([Buffer.from(`${piece.length.toString(16)}\r\n`), piece, CRLF]);
+  yield Buffer.from("0\r\n\r\n");
 }
