@@ -67,6 +67,7 @@ export class FaultRun {
       scenario.outageAt(Date.now() - this.startedAt) ?? scenario.answerOf(line, call);
     this.upstream = new ScriptedUpstream(answerOf, {
       onCall: (batchId, line) => this.rules.noteSent(batchId, line),
+      onSuccess: (batchId, line, consumer) => this.rules.holders.noteSuccess(batchId, line, consumer),
       onKill: (batchId, line, token) => this.rules.noteKill(batchId, line, token),
     });
     this.#envs = {

@@ -3,6 +3,7 @@
  * upstream's calls show it. The rules are those of src/domain/line-state.ts.
  */
 import type { ClaimReply, ReportReply } from "../../src/domain/conversation.ts";
+import type { ConsumerLifetime } from "./injector.ts";
 
 /** A line that has killed this many consumers runs alone. */
 const DEATHS_UNTIL_ALONE = 2;
@@ -16,6 +17,10 @@ export class LineHolders {
   readonly #holders = new Map<string, Set<string>>();
   /** By `batch line`: how many consumers it has killed. */
   readonly #kills = new Map<string, number>();
+  /** By `batch line`: the consumer that heard its answer. */
+  readonly #served = new Map<string, ConsumerLifetime>();
+  /** Lines that were sent again, although a consumer that lives has their answer. */
+  readonly resent = new Set<number>();
   #lastKillAt = 0;
 
   noteReply(batchId: string, token: string, reply: ClaimReply | ReportReply): void {
@@ -24,6 +29,14 @@ export class LineHolders {
       addTo(this.#given, token, line);
       addTo(this.#holders, `${batchId} ${line}`, token);
     }
+  }
+
+  noteSuccess(batchId: string, line: number, consumer: ConsumerLifetime): void {
+    this.#served.set(`${batchId} ${line}`, consumer);
+  }
+
+  noteSent(batchId: string, line: number): void {
+    if (this.#served.get(`${batchId} ${line}`)?.isOver() === false) this.resent.add(line);
   }
 
   /** @returns the rule that was broken by it; null: none. */

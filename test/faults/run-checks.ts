@@ -25,7 +25,7 @@ const EXPECTED_UNEXECUTED: Partial<Readonly<Record<BatchStatus, string>>> = {
 export async function checkOutcome(run: FaultRun, client: Client): Promise<readonly string[]> {
   const broken = [...run.rules.violations];
   if (client.batch !== null) broken.push(...(await checkResults(run, client, client.batch)));
-  broken.push(...checkPace(run));
+  broken.push(...checkResent(run), ...checkPace(run));
   broken.push(...(await checkLeftovers(run)));
   return broken;
 }
@@ -111,6 +111,13 @@ async function readResults(fileId: string | null): Promise<readonly ResultLine[]
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as ResultLine);
+}
+
+/** What R2 does not take is kept: where nothing but R2 fails, no answer is asked for twice while its consumer lives. */
+function checkResent({ scenario, evictions, rules }: FaultRun): readonly string[] {
+  const { resent } = rules.holders;
+  if (scenario.faults.length > (scenario.r2Outage?.sides.length ?? 0) || evictions > 0 || resent.size === 0) return [];
+  return [`sent again, although answered: ${[...resent].join()}`];
 }
 
 /** Nothing runs hot: a limit on the calls in any ten seconds, which grows with the lines of the batch. */

@@ -38,6 +38,7 @@ export class RunRules {
 
   /** A line is never sent again once it has settled. */
   noteSent(batchId: string, line: number): void {
+    this.holders.noteSent(batchId, line);
     if (this.#settled.has(`${batchId} ${line}`)) this.broken(`line ${line} was sent after it had settled`);
   }
 

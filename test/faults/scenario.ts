@@ -201,7 +201,10 @@ function addKillers(scenario: Scenario): Scenario {
   return { ...scenario, answerOf, ...(isAlone ? { faults: [], evictions: 0, consumerDeaths: 0 } : {}) };
 }
 
-/** In one run of five R2 refuses everything for some minutes: what consumers ask of it, or what anybody does. */
+/**
+ * In one run of five R2 refuses everything for some minutes: what consumers ask of it, or the coordinator too. In half of
+ * those runs no other call fails.
+ */
 function addR2Outage(scenario: Scenario): Scenario {
   const random = Random.of(scenario.seed, 9);
   if (!random.chance(0.2)) return scenario;
@@ -214,7 +217,9 @@ function addR2Outage(scenario: Scenario): Scenario {
     when: { kind: "period", fromMs, untilMs, probability: 1 },
   }));
   const quietAfterMs = Math.max(scenario.quietAfterMs, untilMs);
-  return { ...scenario, faults: [...rules, ...scenario.faults], r2Outage: { sides, fromMs, untilMs }, quietAfterMs };
+  const changes = { r2Outage: { sides, fromMs, untilMs }, quietAfterMs };
+  if (random.chance(0.5)) return { ...scenario, ...changes, faults: rules, evictions: 0 };
+  return { ...scenario, ...changes, faults: [...rules, ...scenario.faults] };
 }
 
 /** A call of this site falls into the time in which R2 refuses everything. */

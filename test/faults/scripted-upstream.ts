@@ -1,6 +1,6 @@
 /** Stands in for `fetch`: an upstream that answers each line as the scenario says, and remembers every call. */
 import { vi } from "vitest";
-import { consumerLifetime } from "./injector.ts";
+import { type ConsumerLifetime, consumerLifetime } from "./injector.ts";
 import type { ScriptedAnswer } from "./scenario.ts";
 
 interface ChatBody {
@@ -8,6 +8,8 @@ interface ChatBody {
 }
 
 export interface UpstreamWatch {
+  /** A line is answered with success, and the consumer that sent it lives. */
+  readonly onSuccess: (batchId: string, line: number, consumer: ConsumerLifetime) => void;
   readonly onCall: (batchId: string, line: number) => void;
   /** A line has killed the consumer that works under this token. */
   readonly onKill: (batchId: string, line: number, token: string | null) => void;
@@ -22,13 +24,15 @@ export class ScriptedUpstream {
   readonly failed = new Set<number>();
   #open = 0;
   readonly #answerOf: (line: number, call: number) => ScriptedAnswer;
-  readonly #onCall: (batchId: string, line: number) => void;
-  readonly #onKill: (batchId: string, line: number, token: string | null) => void;
+  readonly #onCall: UpstreamWatch["onCall"];
+  readonly #onKill: UpstreamWatch["onKill"];
+  readonly #onSuccess: UpstreamWatch["onSuccess"];
 
-  constructor(answerOf: (line: number, call: number) => ScriptedAnswer, { onCall, onKill }: UpstreamWatch) {
+  constructor(answerOf: (line: number, call: number) => ScriptedAnswer, { onCall, onKill, onSuccess }: UpstreamWatch) {
     this.#answerOf = answerOf;
     this.#onCall = onCall;
     this.#onKill = onKill;
+    this.#onSuccess = onSuccess;
   }
 
   start(): void {
@@ -56,6 +60,8 @@ export class ScriptedUpstream {
       lifetime?.end();
       return new Promise(() => {});
     }
+    const isWell = answer.status === 200 && init?.signal?.aborted !== true;
+    if (isWell && lifetime?.isOver() === false) this.#onSuccess(batchOf(init), line, lifetime);
     return respond(answer, line, call);
   }
 }
