@@ -4,6 +4,7 @@
  */
 import type { BatchRecord } from "../domain/batch.ts";
 import { MAX_HANDED_BYTES } from "../domain/limits.ts";
+import type { LineHistory } from "../domain/line-history.ts";
 import type { StoredChunk, StoredLine } from "../domain/chunk.ts";
 import { type ClaimedSlice, groupNeighbours } from "../domain/slices.ts";
 import type { Failure } from "../domain/outcome.ts";
@@ -20,7 +21,7 @@ const UNEXECUTED: ReadonlySet<MissingReason> = new Set(["batch_expired", "batch_
 export interface MissingResults {
   readonly batch: BatchRecord;
   readonly reason: MissingReason;
-  /** What stands in the error lines in place of the reason; a line's own last answer goes before it. */
+  /** What stands in the error lines in place of the reason; a line's own last answer goes before it, but not where consumers died of it. */
   readonly answer: Failure | null;
   readonly slices: readonly ClaimedSlice[];
   readonly now: Date;
@@ -35,7 +36,7 @@ export async function* writeMissingResults(bucket: R2Bucket, work: MissingResult
     const lines: StoredLine[] = [];
     for (const { line, history = null } of slices.flatMap((slice) => slice.lines)) {
       const id = newId("batch_req_", work.now);
-      const answer = history?.failure ?? work.answer;
+      const answer = ownAnswer(work.reason, history) ?? work.answer;
       const text = toMissingResultLine({ id, customId: customIds.get(line) ?? null, reason: work.reason, answer });
       const result = history === null && UNEXECUTED.has(work.reason) ? "unexecuted" : "failed";
       texts.push(text);
@@ -45,6 +46,11 @@ export async function* writeMissingResults(bucket: R2Bucket, work: MissingResult
     await putChunk(bucket, key, texts.join(""));
     yield { key, lines, usage: null };
   }
+}
+
+/** What the line was last answered; null when that is not why it has no result. */
+function ownAnswer(reason: MissingReason, history: LineHistory | null): Failure | null {
+  return reason === "consumer_lost" ? null : (history?.failure ?? null);
 }
 
 /** By line number. Empty when the input's bytes are gone: the lines still get their error, without their names. */

@@ -134,6 +134,25 @@ describe("a dispatch", () => {
     expect(settledBy).toEqual([dead.token, next.token, next.token]);
   });
 
+  test("whose consumer dies of a line each time says so of that line, whatever it was answered before", async () => {
+    const batch = await HeldBatch.launch({ lines: 1 });
+    const { token } = await batch.take();
+    const failure = { code: "http_500", message: "The upstream is away." };
+    const history = { spent: 0, failedAt: Date.now(), repeats: 1, failure };
+    await batch.report({ token, phase: "leaving", givenBack: [{ line: 0, attempts: 1, dueAt: null, history }] });
+    await batch.alarm();
+    for (let deaths = 0; deaths < 4; deaths += 1) {
+      expect((await batch.take()).slices).toHaveLength(1);
+      passSeconds(LEASE_SECONDS);
+      await batch.alarm();
+    }
+    const row = await batch.row();
+    expect(row).toMatchObject({ status: "completed", counts: { total: 1, completed: 0, failed: 1 } });
+    expect(await batch.readLines(row?.errorFileId)).toMatchObject([
+      { custom_id: "line-0", error: { code: "consumer_lost" } },
+    ]);
+  });
+
   test("keeps its lease by reporting, even with nothing to report", async () => {
     const batch = await HeldBatch.launch({ lines: 1 });
     const work = await batch.take();
