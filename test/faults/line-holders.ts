@@ -17,6 +17,8 @@ export class LineHolders {
   readonly #holders = new Map<string, Set<string>>();
   /** By `batch line`: how many consumers it has killed. */
   readonly #kills = new Map<string, number>();
+  /** By `batch line`: how many consumers that had it were killed by a line. */
+  readonly #deaths = new Map<string, number>();
   /** By `batch line`: the consumer that heard its answer. */
   readonly #served = new Map<string, ConsumerLifetime>();
   /** Lines that were sent again, although a consumer that lives has their answer. */
@@ -44,6 +46,9 @@ export class LineHolders {
     const kills = this.killsOf(batchId, line) + 1;
     this.#kills.set(`${batchId} ${line}`, kills);
     this.#lastKillAt = Date.now();
+    for (const other of this.#given.get(token ?? "") ?? []) {
+      this.#deaths.set(`${batchId} ${other}`, this.deathsWith(batchId, other) + 1);
+    }
     if (kills > DEATHS_UNTIL_LOST) return `line ${line} killed ${kills} consumers`;
     const others = (this.#given.get(token ?? "")?.size ?? 1) - 1;
     if (kills <= DEATHS_UNTIL_ALONE || others === 0) return null;
@@ -61,6 +66,11 @@ export class LineHolders {
 
   killsOf(batchId: string, line: number): number {
     return this.#kills.get(`${batchId} ${line}`) ?? 0;
+  }
+
+  /** Those that another line killed included. */
+  deathsWith(batchId: string, line: number): number {
+    return this.#deaths.get(`${batchId} ${line}`) ?? 0;
   }
 
   holdersOf(batchId: string, line: number): number {

@@ -86,7 +86,7 @@ function checkFailures(run: FaultRun, { id, status }: BatchReply, errors: readon
     const kills = holders.killsOf(id, line);
     const isLost = codes.get(line) === "consumer_lost";
     if (isLost && mayBeLost(run, id, line)) continue;
-    if (isLost) broken.push(`line ${line} is lost after ${kills} deaths`);
+    if (isLost) broken.push(`line ${line} is lost, and killed ${kills} consumers`);
     if (status !== "completed" || isLost) continue;
     if (kills >= DEATHS_UNTIL_LOST) broken.push(`line ${line} killed ${kills} consumers, and is ${codes.get(line)}`);
     if (codes.has(line) && !run.upstream.failed.has(line)) {
@@ -96,11 +96,14 @@ function checkFailures(run: FaultRun, { id, status }: BatchReply, errors: readon
   return broken;
 }
 
-/** Where lines alone kill consumers, they must have killed four. Else others may have died, or fallen silent, with it. */
+/**
+ * Where lines alone kill consumers, four of those that had it must have died so, of itself too. Else others may have died, or
+ * fallen silent, with it.
+ */
 function mayBeLost(run: FaultRun, batchId: string, line: number): boolean {
   const { holders } = run.rules;
-  const deaths = run.hasLosses ? holders.holdersOf(batchId, line) : holders.killsOf(batchId, line);
-  return deaths >= DEATHS_UNTIL_LOST;
+  if (run.hasLosses) return holders.holdersOf(batchId, line) >= DEATHS_UNTIL_LOST;
+  return holders.killsOf(batchId, line) > 0 && holders.deathsWith(batchId, line) >= DEATHS_UNTIL_LOST;
 }
 
 async function readResults(fileId: string | null): Promise<readonly ResultLine[]> {
