@@ -85,11 +85,15 @@ export default defineConfig(({ mode }) => ({
   },
 }));
 
-/** Which fault run is the first, and how many are played: test/faults/random-faults.test.ts. */
+/**
+ * Which fault run is the first, and how many are played (test/faults/random-faults.test.ts); how many outages are played with
+ * many lines (test/faults/large-outages.test.ts).
+ */
 function readFaultSettings(mode: string) {
-  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules } = process.env;
-  if (seed !== undefined) return { firstSeed: Number(seed), schedules: Number(schedules ?? 1) };
-  return { firstSeed: 1, schedules: Number(schedules ?? (mode === "long" ? 200 : 40)) };
+  const { FAULT_SEED: seed, FAULT_SCHEDULES: schedules, LARGE_OUTAGES: outages } = process.env;
+  const largeOutages = Number(outages ?? (mode === "long" ? 3 : 1));
+  if (seed !== undefined) return { firstSeed: Number(seed), schedules: Number(schedules ?? 1), largeOutages };
+  return { firstSeed: 1, schedules: Number(schedules ?? (mode === "long" ? 200 : 40)), largeOutages };
 }
 
 /** How often the local runtime is killed: test/e2e/kill.test.ts. */

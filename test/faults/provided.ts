@@ -3,6 +3,8 @@
 export interface FaultSettings {
   readonly firstSeed: number;
   readonly schedules: number;
+  /** How many outages are played with 5,000 lines: test/faults/large-outages.test.ts. */
+  readonly largeOutages: number;
 }
 
 declare module "vitest" {
