@@ -211,15 +211,21 @@ function addR2Outage(scenario: Scenario): Scenario {
   const sides = random.pick<readonly Side[]>([["consumer"], ["consumer", "coordinator"]]);
   const fromMs = random.between(0, 10) * SECOND_MS;
   const untilMs = fromMs + random.between(120, 240) * SECOND_MS;
-  const rules = sides.map<FaultRule>((side) => ({
+  const quietAfterMs = Math.max(scenario.quietAfterMs, untilMs);
+  const { faults, r2Outage } = refuseByR2({ sides, fromMs, untilMs });
+  if (random.chance(0.5)) return { ...scenario, faults, r2Outage, quietAfterMs, evictions: 0 };
+  return { ...scenario, faults: [...faults, ...scenario.faults], r2Outage, quietAfterMs };
+}
+
+/** What a scenario says of it. */
+export function refuseByR2(r2Outage: R2Outage): Pick<Scenario, "faults" | "r2Outage"> {
+  const { sides, fromMs, untilMs } = r2Outage;
+  const faults = sides.map<FaultRule>((side) => ({
     where: `${side} bucket`,
     fault: "before",
     when: { kind: "period", fromMs, untilMs, probability: 1 },
   }));
-  const quietAfterMs = Math.max(scenario.quietAfterMs, untilMs);
-  const changes = { r2Outage: { sides, fromMs, untilMs }, quietAfterMs };
-  if (random.chance(0.5)) return { ...scenario, ...changes, faults: rules, evictions: 0 };
-  return { ...scenario, ...changes, faults: [...rules, ...scenario.faults] };
+  return { faults, r2Outage };
 }
 
 /** A call of this site falls into the time in which R2 refuses everything. */
