@@ -50,7 +50,8 @@ export class ScriptedUpstream {
     this.#onCall(batchOf(init), line);
     const answer = this.#answerOf(line, call);
     init?.signal?.addEventListener("abort", () => this.failed.add(line));
-    if (answer.status !== "kill" && answer.status !== 200) this.failed.add(line);
+    const isFine = answer.status === 200 && answer.body === undefined;
+    if (!isFine && answer.status !== "kill") this.failed.add(line);
     if (answer.status === "hang") return new Promise(() => {});
     this.inFlight.push({ at: Date.now(), lines: (this.#open += 1) });
     await new Promise<void>((resolve) => setTimeout(resolve, answer.delayMs));
@@ -60,8 +61,8 @@ export class ScriptedUpstream {
       lifetime?.end();
       return new Promise(() => {});
     }
-    const isWell = answer.status === 200 && init?.signal?.aborted !== true;
-    if (isWell && lifetime?.isOver() === false) this.#onSuccess(batchOf(init), line, lifetime);
+    const isHeard = init?.signal?.aborted !== true && lifetime?.isOver() === false;
+    if (isFine && isHeard) this.#onSuccess(batchOf(init), line, lifetime);
     return respond(answer, line, call);
   }
 }
