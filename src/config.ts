@@ -16,6 +16,9 @@ interface UpstreamCommon {
   readonly timeoutSeconds: number;
   /** Lines of all batches in flight at once. */
   readonly maxInFlight: number;
+  /** Of all batches together; of a guest's batches where the guest brings its own key. Null: no budget. */
+  readonly requestsPerMinute: number | null;
+  readonly tokensPerMinute: number | null;
 }
 
 export interface EchoUpstream extends UpstreamCommon {
@@ -46,6 +49,8 @@ export interface Settings {
   readonly linesPerInvocation: number;
   readonly consumerWaits: boolean;
   readonly maxLinesPerBatch: number;
+  /** The bindings `DISPATCHES`, `DISPATCHES_2` and so on, in this order; at least one. */
+  readonly dispatchQueues: readonly Queue[];
 }
 
 /** A mistake in the settings. Its message is for the operator, never for a client. */
@@ -76,6 +81,8 @@ const upstreamCommon = {
   models: z.array(z.string(), { error: "must be a list of model names" }).nonempty("must not be empty").optional(),
   timeout_seconds: wholeNumber(1, 800).default(600),
   max_in_flight: wholeNumber(1, 10_000).default(64),
+  requests_per_minute: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
+  tokens_per_minute: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
 };
 
 const CHECK_GUEST_KEYS_ERROR = 'must be true, false, or a path such as "/models"';
@@ -112,6 +119,11 @@ const upstreamSchema = z.discriminatedUnion(
 const upstreamsSchema = z.record(
   z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/i, "is no upstream name: letters, digits, '.', '_' and '-'"),
   upstreamSchema,
+);
+
+const dispatchQueueSchema = z.custom<Queue>(
+  (binding) => typeof binding === "object" && binding !== null && "sendBatch" in binding,
+  "must be the binding of a queue",
 );
 
 const flag = z.enum(["true", "false"], { error: 'must be "true" or "false"' });
@@ -170,7 +182,20 @@ export function parseSettings(variables: ReadonlyMap<string, unknown>): Settings
     linesPerInvocation: read(variables, "LINES_PER_INVOCATION", wholeNumber(1, 1000).default(5)),
     consumerWaits: read(variables, "CONSUMER_WAITS", flag.default("true")) === "true",
     maxLinesPerBatch: read(variables, "MAX_LINES_PER_BATCH", wholeNumber(1, MAX_LINES_SETTING).default(50_000)),
+    dispatchQueues: readDispatchQueues(variables),
   };
+}
+
+/** Optional bindings are not in the generated `Env`: they are looked up by their names. */
+function readDispatchQueues(variables: ReadonlyMap<string, unknown>): readonly Queue[] {
+  const queues = [read(variables, "DISPATCHES", dispatchQueueSchema)];
+  const others = [...variables.keys()].filter((key) => key.startsWith("DISPATCHES_"));
+  while (queues.length <= others.length) {
+    const name = `DISPATCHES_${queues.length + 1}`;
+    if (!variables.has(name)) throw new SettingsError(`${name}: is missing, beside ${others.join(", ")}`);
+    queues.push(read(variables, name, dispatchQueueSchema));
+  }
+  return queues;
 }
 
 function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<string, Upstream> {
@@ -182,6 +207,8 @@ function parseUpstreams(variables: ReadonlyMap<string, unknown>): ReadonlyMap<st
       models: entry.models ?? null,
       timeoutSeconds: entry.timeout_seconds,
       maxInFlight: entry.max_in_flight,
+      requestsPerMinute: entry.requests_per_minute ?? null,
+      tokensPerMinute: entry.tokens_per_minute ?? null,
     };
     if (entry.kind === "echo") {
       upstreams.set(name, { kind: "echo", ...common });

@@ -8,12 +8,13 @@ import { consumeQueue } from "./queue/consumer.ts";
 import { sweep } from "./sweep/sweep.ts";
 
 export { BatchCoordinator } from "./batch/coordinator.ts";
+export { UpstreamPacer } from "./pacer/upstream-pacer.ts";
 
 // A mistake in the settings is said at start, not at the first request.
 try {
-  const { upstreams, linesPerInvocation } = settingsOf(env);
+  const { upstreams, linesPerInvocation, dispatchQueues } = settingsOf(env);
   const limits = [...upstreams.values()].map(({ maxInFlight }) => maxInFlight);
-  const missing = missingConsumers(limits, linesPerInvocation);
+  const missing = missingConsumers(limits, { linesPerInvocation, queues: dispatchQueues.length });
   if (missing !== null) logEvent("too_few_consumers", missing);
 } catch (error) {
   logFailure("misconfigured", {}, error);

@@ -5,10 +5,16 @@ import { parseSettings, SettingsError, settingsOf } from "../src/config.ts";
 
 const OPENAI = { kind: "http", base_url: "https://api.openai.com/v1", api_key_secret: "OPENAI_API_KEY" };
 
+/** What the settings look at of a queue's binding. */
+function aQueue(name: string) {
+  return { name, sendBatch: () => Promise.resolve() };
+}
+
 const GOOD: Readonly<Record<string, unknown>> = {
   ADMIN_API_KEY: "sk-admin",
   OPENAI_API_KEY: "sk-openai",
   DEFAULT_UPSTREAM: "echo",
+  DISPATCHES: aQueue("first"),
   UPSTREAMS: { echo: { kind: "echo" }, openai: OPENAI },
 };
 
@@ -20,6 +26,9 @@ function upstream(change: Readonly<Record<string, unknown>>) {
   return { UPSTREAMS: { echo: { kind: "echo" }, openai: { ...OPENAI, ...change } } };
 }
 
+/** What an upstream has that says nothing. */
+const USUAL = { models: null, timeoutSeconds: 600, maxInFlight: 64, requestsPerMinute: null, tokensPerMinute: null };
+
 const LONG = "a secret of at least thirty-two characters";
 
 describe("settings", () => {
@@ -27,22 +36,20 @@ describe("settings", () => {
     expect(parse()).toEqual({
       adminApiKey: "sk-admin",
       upstreams: new Map([
-        ["echo", { kind: "echo", name: "echo", models: null, timeoutSeconds: 600, maxInFlight: 64 }],
+        ["echo", { kind: "echo", name: "echo", ...USUAL }],
         [
           "openai",
           {
             kind: "http",
             name: "openai",
-            models: null,
-            timeoutSeconds: 600,
-            maxInFlight: 64,
+            ...USUAL,
             baseUrl: "https://api.openai.com/v1",
             apiKey: "sk-openai",
             guestCheckPath: "/models",
           },
         ],
       ]),
-      defaultUpstream: { kind: "echo", name: "echo", models: null, timeoutSeconds: 600, maxInFlight: 64 },
+      defaultUpstream: { kind: "echo", name: "echo", ...USUAL },
       completionWindows: new Map([["24h", 86_400]]),
       passThrough: false,
       encryptionKey: null,
@@ -51,7 +58,17 @@ describe("settings", () => {
       linesPerInvocation: 5,
       consumerWaits: true,
       maxLinesPerBatch: 50_000,
+      dispatchQueues: [GOOD["DISPATCHES"]],
     });
+  });
+
+  test("list the dispatch queues by their numbers, in whatever order they come", () => {
+    const others = Array.from(
+      { length: 11 },
+      (_, index) => [`DISPATCHES_${index + 2}`, aQueue(`${index + 2}`)] as const,
+    );
+    const { dispatchQueues } = parse(Object.fromEntries(others.toReversed()));
+    expect(dispatchQueues).toEqual([GOOD["DISPATCHES"], ...others.map(([, queue]) => queue)]);
   });
 
   test("take upstreams as a table and as JSON text alike", () => {
@@ -99,6 +116,18 @@ describe("settings", () => {
     expect(upstreams.get("openai")).toMatchObject({ guestCheckPath: expected });
   });
 
+  test.each([
+    ["requests_per_minute", 1, "requestsPerMinute", 1],
+    ["requests_per_minute", "500", "requestsPerMinute", 500],
+    ["requests_per_minute", Number.MAX_SAFE_INTEGER, "requestsPerMinute", Number.MAX_SAFE_INTEGER],
+    ["tokens_per_minute", 1, "tokensPerMinute", 1],
+    ["tokens_per_minute", 30_000_000, "tokensPerMinute", 30_000_000],
+  ])("give an upstream a budget: %s=%j", (key, value, name, expected) => {
+    expect(parse(upstream({ [key]: value })).upstreams.get("openai")).toMatchObject({ [name]: expected });
+    const echo = parse({ UPSTREAMS: { echo: { kind: "echo", [key]: value } } }).defaultUpstream;
+    expect(echo).toEqual({ kind: "echo", name: "echo", ...USUAL, [name]: expected });
+  });
+
   test("are read once for each environment", () => {
     expect(settingsOf(GOOD)).toBe(settingsOf(GOOD));
     expect(settingsOf({ ...GOOD })).not.toBe(settingsOf(GOOD));
@@ -132,6 +161,13 @@ describe("a mistake is named with its key", () => {
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: 801 }), "must be at most 800"],
     ["UPSTREAMS.openai.timeout_seconds", upstream({ timeout_seconds: "soon" }), "must be a number"],
     ["UPSTREAMS.openai.max_in_flight", upstream({ max_in_flight: 1.5 }), "must be a whole number"],
+    ["UPSTREAMS.openai.requests_per_minute", upstream({ requests_per_minute: 0 }), "must be at least 1"],
+    ["UPSTREAMS.openai.requests_per_minute", upstream({ requests_per_minute: 0.5 }), "must be a whole number"],
+    ["UPSTREAMS.openai.requests_per_minute", upstream({ requests_per_minute: "many" }), "must be a number"],
+    ["UPSTREAMS.openai.requests_per_minute", upstream({ requests_per_minute: 2 ** 53 }), ""],
+    ["UPSTREAMS.openai.tokens_per_minute", upstream({ tokens_per_minute: 0 }), "must be at least 1"],
+    ["UPSTREAMS.openai.tokens_per_minute", upstream({ tokens_per_minute: null }), "must be at least 1"],
+    ["UPSTREAMS.openai.tokens_per_minute", upstream({ tokens_per_minute: 1.5 }), "must be a whole number"],
     ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "models" }), "a path such as"],
     ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: "/a?b" }), "a path such as"],
     ["UPSTREAMS.openai.check_guest_keys", upstream({ check_guest_keys: 1 }), "a path such as"],
@@ -151,6 +187,12 @@ describe("a mistake is named with its key", () => {
     ["CONSUMER_WAITS", { CONSUMER_WAITS: "0" }, 'must be "true" or "false"'],
     ["MAX_LINES_PER_BATCH", { MAX_LINES_PER_BATCH: "1.5" }, "must be a whole number"],
     ["MAX_LINES_PER_BATCH", { MAX_LINES_PER_BATCH: "80001" }, "must be at most 80000"],
+    ["DISPATCHES", { DISPATCHES: undefined }, "must be the binding of a queue"],
+    ["DISPATCHES_2", { DISPATCHES_2: "nightshift-dispatches-2" }, "must be the binding of a queue"],
+    ["DISPATCHES_2", { DISPATCHES_2: { get: () => null } }, "must be the binding of a queue"],
+    ["DISPATCHES_2", { DISPATCHES_3: aQueue("3") }, "is missing, beside DISPATCHES_3"],
+    ["DISPATCHES_2", { DISPATCHES_1: aQueue("1") }, "is missing, beside DISPATCHES_1"],
+    ["DISPATCHES_3", { DISPATCHES_2: aQueue("2"), DISPATCHES_02: aQueue("2") }, "is missing, beside"],
   ])("%s, given %j", (key, change, message) => {
     let caught: unknown;
     try {
@@ -168,6 +210,22 @@ describe("a mistake is named with its key", () => {
     expect(() => parse({ ENCRYPTION_KEY: secret })).toThrow(/^(?!.*sk-very-secret)/);
     expect(() => parse({ UPSTREAMS: `{"key": "${secret}"` })).toThrow(/^(?!.*sk-very-secret)/);
   });
+});
+
+test("each dispatch queue of wrangler.toml, those that are commented out included, has a consumer like the first one's", () => {
+  const deployment = readFileSync(path.resolve(import.meta.dirname, "../wrangler.toml"), "utf8");
+  const text = deployment.replaceAll(/^# ?(?=\[\[queues|[a-z_]+ = |$)/gm, "");
+  const blocks = text.split("\n\n").filter((block) => block.includes("[[queues."));
+  const queues = text.matchAll(/^binding = "(DISPATCHES\w*)"\nqueue = "([\w-]+)"$/gm);
+  const names = [...queues].map(([, binding = "", queue = ""]) => [binding, queue] as const);
+  expect(names.map(([binding]) => binding)).toEqual(["DISPATCHES", "DISPATCHES_2", "DISPATCHES_3"]);
+  const consumers = names.map(([, queue]) =>
+    blocks
+      .filter((block) => block.includes(`[[queues.consumers]]\nqueue = "${queue}"\n`))
+      .map((block) => block.slice(block.indexOf("max_batch_size")).trim()),
+  );
+  expect(consumers[0]).toEqual([expect.stringContaining("max_concurrency = 250")]);
+  expect(consumers).toEqual(names.map(() => consumers[0]));
 });
 
 test("an upstream may be a Worker of the same account: what makes it so on the edge has no effect on local runs", () => {

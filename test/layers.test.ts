@@ -24,10 +24,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   stores: ["domain"],
   upstream: ["domain", "protocol", "config"],
   batch: ["domain", "protocol", "stores", "config", "log", "new-id", "byte-blocks"],
+  pacer: ["domain", "config", "log"],
   queue: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id"],
   http: ["domain", "protocol", "stores", "upstream", "config", "log", "new-id", "byte-blocks"],
   sweep: ["domain", "stores", "log"],
-  index: ["domain", "batch", "queue", "http", "sweep", "config", "log"],
+  index: ["domain", "batch", "pacer", "queue", "http", "sweep", "config", "log"],
 };
 
 /** Packages that do I/O or know the platform: not for the layers that are tested without either. */

@@ -6,14 +6,16 @@
  */
 import { BatchCoordinator } from "../../src/batch/coordinator.ts";
 import { app } from "../../src/http/app.ts";
+import { UpstreamPacer } from "../../src/pacer/upstream-pacer.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { writeAnswer } from "../edge/answers.ts";
 import { type Random, drawLogNormal, seedRandom } from "../random.ts";
-import { buildEdge, type Edge, routeFetch } from "../edge/edge.ts";
+import { buildEdge, type Edge, routeFetch, sumOfQueues } from "../edge/edge.ts";
 import { installFixedLengthStream, makeBucket } from "../edge/memory-bucket.ts";
 import { UpstreamModel } from "../edge/upstream-model.ts";
 import { VirtualClock } from "../edge/virtual-clock.ts";
 import { countBucket, countDatabase, countStorage } from "./counting-bindings.ts";
+import { makePacerStorage } from "./pacer-storage.ts";
 import { OBJECT_GIGABYTES } from "./prices.ts";
 import { emptyTally, type Tally } from "./tally.ts";
 
@@ -30,6 +32,8 @@ export interface BatchUse {
   readonly seconds: number;
   readonly dispatches: number;
   readonly exchanges: number;
+  /** Calls and alarms of the objects, by class and method. */
+  readonly objectCalls: Readonly<Record<string, number>>;
 }
 
 export interface Platform {
@@ -48,6 +52,9 @@ const CPU_MS_PER_LINE = 3;
 /** An object is billed while it works on a call: estimates, in milliseconds, for a call and for what it waits for. */
 const OBJECT_CALL_MS = 10;
 const OBJECT_STORAGE_CALL_MS = 40;
+/** Without `describeLoad`, which is asked of silent batches alone, and called within `takeGrant`. */
+const COORDINATOR_METHODS = ["start", "snapshot", "claim", "report", "takeGrant", "alarm"] as const;
+const PACER_METHODS = ["tell", "alarm"] as const;
 const PROMPT = "x".repeat(700);
 
 export async function measureBatch({ state, database }: Platform, spec: BatchSpec): Promise<BatchUse> {
@@ -101,6 +108,7 @@ async function runBatch({ clock, state, database, tally, upstreams, spec }: Batc
   const db = countDatabase(database, tally, hold);
   const storage = countStorage(state.storage, tally);
   const objectUse = emptyTally();
+  const byMethod: Record<string, number> = {};
   let objectCalls = 0;
   function holdObjectCall<Value>(call: Promise<Value>): Promise<Value> {
     objectCalls += 1;
@@ -111,9 +119,10 @@ async function runBatch({ clock, state, database, tally, upstreams, spec }: Batc
     upstreams,
     linesPerInvocation: LINES_PER_INVOCATION,
     scaling: "at_once",
+    queues: 1,
     bucket: countBucket(bucket, tally),
     database: db,
-    makeObject: (_, alarm, env) => {
+    makeCoordinator: (_, alarm, env) => {
       const setAlarm = (timeMs: number) => {
         tally.objectRowsWritten += 1;
         alarm.set(timeMs);
@@ -130,7 +139,18 @@ async function runBatch({ clock, state, database, tally, upstreams, spec }: Batc
       const object = new BatchCoordinator(state, own);
       const wake = object.alarm.bind(object);
       object.alarm = () => clock.hold(wake());
-      return object;
+      return countMethods(object, COORDINATOR_METHODS, byMethod);
+    },
+    makePacer: (name, alarm, env) => {
+      // The platform's class takes no other state than one of its own.
+      const ctx = Object.create(state, {
+        id: { value: { name } },
+        storage: { value: makePacerStorage(alarm, tally) },
+      }) as DurableObjectState;
+      const pacer = new UpstreamPacer(ctx, env);
+      const wake = pacer.alarm.bind(pacer);
+      pacer.alarm = () => clock.hold(wake());
+      return countMethods(pacer, PACER_METHODS, byMethod);
     },
     travel: arrive,
   });
@@ -148,16 +168,37 @@ async function runBatch({ clock, state, database, tally, upstreams, spec }: Batc
   tally.objectGigabyteSeconds +=
     (((calls + alarms) * OBJECT_CALL_MS + waits * OBJECT_STORAGE_CALL_MS) / 1000) * OBJECT_GIGABYTES;
   // A message is written, read at each delivery, and deleted; each is far below 64 KB.
-  tally.queueOperations += 2 * edge.queue.sent + edge.queue.deliveries;
-  tally.workerRequests += edge.queue.deliveries;
+  const [sent, deliveries] = [sumOfQueues(edge, "sent"), sumOfQueues(edge, "deliveries")];
+  tally.queueOperations += 2 * sent + deliveries;
+  tally.workerRequests += deliveries;
   tally.cpuMs += CPU_MS_PER_LINE * spec.lines;
   return {
     spec,
     tally,
     seconds: (clock.now - startedAt) / 1000,
-    dispatches: edge.queue.sent,
+    dispatches: sent,
     exchanges: calls,
+    objectCalls: byMethod,
   };
+}
+
+/** Replaces those methods of the object by ones that count. */
+function countMethods<Target extends object>(
+  target: Target,
+  names: readonly (keyof Target & string)[],
+  counts: Record<string, number>,
+): Target {
+  for (const name of names) {
+    const method = target[name];
+    if (typeof method !== "function") continue;
+    const key = `${target.constructor.name}.${name}`;
+    const counted = (...args: unknown[]): unknown => {
+      counts[key] = (counts[key] ?? 0) + 1;
+      return Reflect.apply(method, target, args);
+    };
+    Object.assign(target, { [name]: counted });
+  }
+  return target;
 }
 
 /** The client: uploads, creates, polls, downloads. */

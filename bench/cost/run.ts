@@ -8,7 +8,7 @@ import type { BatchUse } from "./measure-batch.ts";
 import { PRICES_SEEN } from "./prices.ts";
 import { ANSWER_KINDS, LATENCY_SPECS, SIZE_SPECS, SMALL_SPECS } from "./specs.ts";
 import { priceMillionLines } from "./tally.ts";
-import { countTable, costTable, formatDollars } from "./tables.ts";
+import { callTable, countTable, costTable, formatDollars } from "./tables.ts";
 
 const MARK = "COST ";
 
@@ -52,6 +52,8 @@ console.log("\n## What it costs to be small (4 KB, 2 s)\n");
 console.log(costTable(pick(uses, SMALL_SPECS), ({ spec }) => `${spec.lines} lines`));
 console.log("\n## Operations for 1,000 lines\n");
 console.log(countTable(pick(uses, SIZE_SPECS), kindOf));
+console.log("\n## Calls and alarms of objects, for 1,000 lines\n");
+console.log(callTable(pick(uses, SIZE_SPECS), kindOf));
 console.log("\n## Processor time a line, measured in Node with the simulated platform\n");
 const cpu: string[][] = [];
 for (const { name, answerBytes } of ANSWER_KINDS) {

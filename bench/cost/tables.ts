@@ -38,6 +38,16 @@ export function countTable(uses: readonly BatchUse[], title: Title): string {
   return formatTable(["", ...uses.map(title)], [...rows, ...more]);
 }
 
+/** Calls and alarms of objects, for 1,000 lines. */
+export function callTable(uses: readonly BatchUse[], title: Title): string {
+  const methods = [...new Set(uses.flatMap(({ objectCalls }) => Object.keys(objectCalls)))].toSorted();
+  const rows = methods.map((method) => [
+    method,
+    ...uses.map(({ objectCalls, spec }) => (((objectCalls[method] ?? 0) * 1000) / spec.lines).toFixed(1)),
+  ]);
+  return formatTable(["", ...uses.map(title)], rows);
+}
+
 export function formatDollars(dollars: number): string {
   return dollars.toFixed(3);
 }

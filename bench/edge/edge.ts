@@ -4,6 +4,8 @@
  */
 import type { BatchCoordinator } from "../../src/batch/coordinator.ts";
 import type { Coordinator } from "../../src/domain/conversation.ts";
+import type { Pacer } from "../../src/domain/grant.ts";
+import type { UpstreamPacer } from "../../src/pacer/upstream-pacer.ts";
 import { consumeQueue } from "../../src/queue/consumer.ts";
 import type { UpstreamModel } from "./upstream-model.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
@@ -26,16 +28,19 @@ export interface EdgeOptions {
   readonly upstreams: readonly EdgeUpstream[];
   readonly linesPerInvocation: number;
   readonly scaling: "at_once" | "by_completions";
+  /** How many dispatch queues there are. */
+  readonly queues: number;
   readonly bucket: R2Bucket;
   readonly database: D1Database;
-  readonly makeObject: (batchId: string, alarm: ObjectAlarm, env: Env) => BatchCoordinator;
+  readonly makeCoordinator: (name: string, alarm: ObjectAlarm, env: Env) => BatchCoordinator;
+  readonly makePacer: (name: string, alarm: ObjectAlarm, env: Env) => UpstreamPacer;
   /** Called once for each call of an object, on the way there. */
   readonly travel: () => Promise<void>;
 }
 
 export interface Edge {
   readonly env: Env;
-  readonly queue: VirtualQueue;
+  readonly queues: readonly VirtualQueue[];
   readonly coordinatorOf: (batchId: string) => Coordinator;
   /** Calls and alarms. */
   readonly objectRequests: () => { readonly calls: number; readonly alarms: number };
@@ -50,69 +55,97 @@ const DELIVERY_MS = 200;
 const executionContext = { waitUntil: () => undefined, passThroughOnException: () => undefined };
 
 export function buildEdge(options: EdgeOptions): Edge {
-  const { clock, upstreams, makeObject, travel } = options;
-  const objects = new Map<string, Coordinator>();
+  const { clock, upstreams, travel } = options;
   const requests = { calls: 0, alarms: 0 };
 
-  function coordinatorOf(batchId: string): Coordinator {
-    const known = objects.get(batchId);
-    if (known !== undefined) return known;
-    let alarm: number | undefined;
-    let ringing = Promise.resolve();
-    // As on the platform, one that is due while another runs waits for its end.
-    async function ring(before: Promise<void>): Promise<void> {
-      await before;
-      requests.alarms += 1;
-      await object.alarm();
-    }
-    const object = makeObject(
-      batchId,
-      {
-        set: (timeMs) => {
-          clock.cancel(alarm);
-          alarm = clock.at(timeMs, () => {
-            alarm = undefined;
-            ringing = ring(ringing);
-          });
+  /** Objects of one class by name, each with its alarm. */
+  function namespaceOf<Instance extends { readonly alarm: () => Promise<void> }>(
+    make: (name: string, alarm: ObjectAlarm, env: Env) => Instance,
+  ): (name: string) => Instance {
+    const objects = new Map<string, Instance>();
+    return (name) => {
+      const known = objects.get(name);
+      if (known !== undefined) return known;
+      let alarm: number | undefined;
+      let ringing = Promise.resolve();
+      // As on the platform, one that is due while another runs waits for its end.
+      async function ring(before: Promise<void>): Promise<void> {
+        await before;
+        requests.alarms += 1;
+        await object.alarm();
+      }
+      const object = make(
+        name,
+        {
+          set: (timeMs) => {
+            clock.cancel(alarm);
+            alarm = clock.at(timeMs, () => {
+              alarm = undefined;
+              ringing = ring(ringing);
+            });
+          },
+          clear: () => clock.cancel(alarm),
         },
-        clear: () => clock.cancel(alarm),
-      },
-      env,
-    );
-    const made = countCalls(object, async () => {
-      requests.calls += 1;
-      await travel();
-    });
-    objects.set(batchId, made);
-    return made;
+        env,
+      );
+      objects.set(name, object);
+      return object;
+    };
   }
 
-  const queue = new VirtualQueue({
-    name: "nightshift-dispatches",
-    clock,
-    consume: (batch) => consumeQueue(batch, env, executionContext as unknown as ExecutionContext),
-    maxConcurrency: MAX_CONCURRENCY,
-    maxRetries: MAX_RETRIES,
-    deliveryMs: DELIVERY_MS,
-    scaling: options.scaling,
-    deadLetter: () => {
-      throw new Error("no message may be given up here");
-    },
-  });
+  async function arrive(): Promise<void> {
+    requests.calls += 1;
+    await travel();
+  }
+  const coordinators = namespaceOf(options.makeCoordinator);
+  const pacers = namespaceOf(options.makePacer);
+  const coordinatorOf = (name: string) => countCalls(coordinators(name), arrive);
+
+  const queues = Array.from(
+    { length: options.queues },
+    (_, index) =>
+      new VirtualQueue({
+        name: `nightshift-dispatches-${index + 1}`,
+        clock,
+        consume: (batch) => consumeQueue(batch, env, executionContext as unknown as ExecutionContext),
+        maxConcurrency: MAX_CONCURRENCY,
+        maxRetries: MAX_RETRIES,
+        deliveryMs: DELIVERY_MS,
+        scaling: options.scaling,
+        deadLetter: () => {
+          throw new Error("no message may be given up here");
+        },
+      }),
+  );
   const env = {
     BUCKET: options.bucket,
     DB: options.database,
-    DISPATCHES: {
+    ...bindQueues(queues),
+    COORDINATORS: { getByName: coordinatorOf },
+    PACERS: { getByName: (name: string) => countPacerCalls(pacers(name), arrive) },
+    ...settingsFor(upstreams, options.linesPerInvocation),
+  } as unknown as Env;
+  return { env, queues, coordinatorOf, objectRequests: () => requests };
+}
+
+/** `DISPATCHES`, `DISPATCHES_2` and so on. */
+function bindQueues(queues: readonly VirtualQueue[]): Readonly<Record<string, unknown>> {
+  const bindings = queues.map((queue, index) => {
+    const binding = {
       sendBatch: (messages: Iterable<{ readonly body: unknown }>) => {
         for (const { body } of messages) queue.send(body);
         return Promise.resolve();
       },
       metrics: () => Promise.resolve(queue.metrics()),
-    },
-    COORDINATORS: { getByName: coordinatorOf },
-    ...settingsFor(upstreams, options.linesPerInvocation),
-  } as unknown as Env;
-  return { env, queue, coordinatorOf, objectRequests: () => requests };
+    };
+    return [index === 0 ? "DISPATCHES" : `DISPATCHES_${index + 1}`, binding] as const;
+  });
+  return Object.fromEntries(bindings);
+}
+
+/** Of all queues together. */
+export function sumOfQueues({ queues }: Edge, count: "depth" | "running" | "sent" | "deliveries"): number {
+  return queues.reduce((sum, queue) => sum + queue[count], 0);
 }
 
 /** Stands in for `fetch`. */
@@ -157,9 +190,24 @@ function countCalls(object: Coordinator, arrive: () => Promise<void>): Coordinat
     snapshot: () => call(() => object.snapshot()),
     cancel: () => call(() => object.cancel()),
     claim: (token) => call(() => object.claim(token)),
+    claimNext: (slots) => call(() => object.claimNext(slots)),
     report: (report) => call(() => object.report(report)),
     deadLettered: (token) => call(() => object.deadLettered(token)),
-    shareChanged: () => call(() => object.shareChanged()),
+    takeGrant: (grant) => call(() => object.takeGrant(grant)),
+    describeLoad: () => call(() => object.describeLoad()),
     wake: (copy) => call(() => object.wake(copy)),
+  };
+}
+
+function countPacerCalls(object: Pacer, arrive: () => Promise<void>): Pacer {
+  return {
+    tell: async (statement) => {
+      await arrive();
+      return object.tell(statement);
+    },
+    findWork: async (slots) => {
+      await arrive();
+      return object.findWork(slots);
+    },
   };
 }

@@ -5,7 +5,8 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import type { DispatchOrder } from "../../src/queue/dispatch-run.ts";
+import type { DispatchOrder } from "../../src/queue/dispatch-order.ts";
+import { Invocation } from "../../src/queue/invocation.ts";
 import { installWorkerModules } from "../edge/worker-modules.ts";
 import { watchIsolate } from "../rig/isolate-memory.ts";
 import { type BenchOptions, type Report, toMebibytes } from "../rig/report.ts";
@@ -92,6 +93,8 @@ function makeOrder(takesFrom: number): DispatchOrder {
       slices: [slice],
       mayHaveMore: false,
       standing: STANDING,
+      isRoomWanted: false,
+      starts: null,
       batch: {
         batchId: "batch_memory",
         endpoint: "/v1/chat/completions",
@@ -109,12 +112,18 @@ function makeOrder(takesFrom: number): DispatchOrder {
       models: null,
       timeoutSeconds: 600,
       maxInFlight: 64,
+      requestsPerMinute: null,
+      tokensPerMinute: null,
       guestCheckPath: null,
     },
     apiKey: null,
     isKeyUnreadable: false,
+    invocation: new Invocation(SLOTS),
     bucket: bucket as unknown as R2Bucket,
-    report: () => Promise.resolve({ kind: "run", slots: SLOTS, slices: [], mayHaveMore: false, standing: STANDING }),
+    report: () => {
+      const told = { mayHaveMore: false, standing: STANDING, isRoomWanted: false, starts: null };
+      return Promise.resolve({ kind: "run", slots: SLOTS, slices: [], ...told });
+    },
   };
 }
 

@@ -21,6 +21,9 @@ export interface Verdict {
   readonly wastedShare: number;
   /** Deliveries whose dispatch had already been given up, of all messages. */
   readonly staleShare: number;
+  /** The most at once, and the median while any is. */
+  readonly mostInFlight: number;
+  readonly usualInFlight: number;
   readonly meanQueueDepth: number;
   readonly mostQueueDepth: number;
   readonly classes: readonly SizeClass[];
@@ -38,12 +41,15 @@ export function judge(result: SimulationResult, slots: number): Verdict {
   const requests = sum(counts.map((count) => count.requests));
   const busySeconds = sum(counts.map((count) => count.busyMs)) / 1000;
   const meanLatencySeconds = busySeconds / result.lines;
+  const inFlight = result.samples.map((sample) => sample.inFlight).filter((lines) => lines > 0);
   const depths = result.samples.map(({ queueDepth }) => queueDepth);
   return {
     makespanSeconds: result.makespanSeconds,
     boundSeconds: busySeconds / slots,
     wastedShare: sum(counts.map((count) => count.refused)) / requests,
     staleShare: result.staleDeliveries / result.messages,
+    mostInFlight: Math.max(0, ...inFlight),
+    usualInFlight: inFlight.toSorted((a, b) => a - b)[Math.floor(inFlight.length / 2)] ?? 0,
     meanQueueDepth: sum(depths) / Math.max(1, depths.length),
     mostQueueDepth: Math.max(0, ...depths),
     classes: SIZES.map(({ name, least, most }) => {

@@ -9,6 +9,7 @@ import { formatTable } from "../table.ts";
 import { judge, type Verdict } from "./measures.ts";
 import { plotSizes, plotTimeline } from "./plots.ts";
 import { SCENARIOS } from "./scenarios.ts";
+import type { SimulationResult } from "./simulate.ts";
 
 const PLOTS = path.resolve(import.meta.dirname, "../../docs/simulation");
 
@@ -20,7 +21,7 @@ for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wan
   const result = await simulate(scenario);
   const verdict = judge(result, scenario.slots);
   console.log(`\n## ${scenario.title} (${scenario.name})\n`);
-  console.log(describe(verdict, result.lines, result.outcomes.length));
+  console.log(describe(verdict, result));
   console.log(`\n${sizeTable(verdict)}`);
   if (scenario.isDrawn === true) {
     writeFileSync(path.join(PLOTS, `${scenario.name}.svg`), plotTimeline(result, scenario.slots, scenario.title));
@@ -30,8 +31,9 @@ for (const scenario of SCENARIOS.filter(({ name }) => wanted.length === 0 || wan
   }
 }
 
-function describe(verdict: Verdict, lines: number, batches: number): string {
-  const { makespanSeconds, boundSeconds, wastedShare, staleShare, meanQueueDepth, mostQueueDepth } = verdict;
+function describe(verdict: Verdict, { lines, outcomes }: SimulationResult): string {
+  const { makespanSeconds, boundSeconds, wastedShare, staleShare, usualInFlight, mostInFlight } = verdict;
+  const { meanQueueDepth, mostQueueDepth } = verdict;
   return formatTable(
     [
       "batches",
@@ -41,17 +43,19 @@ function describe(verdict: Verdict, lines: number, batches: number): string {
       "bound / makespan",
       "refused tries",
       "stale messages",
+      "in flight",
       "queue depth",
     ],
     [
       [
-        String(batches),
+        String(outcomes.length),
         String(lines),
         makespanSeconds.toFixed(0),
         boundSeconds.toFixed(0),
         percent(boundSeconds / makespanSeconds),
         percent(wastedShare),
         percent(staleShare),
+        `${usualInFlight}, at most ${mostInFlight}`,
         `${meanQueueDepth.toFixed(0)}, at most ${mostQueueDepth}`,
       ],
     ],

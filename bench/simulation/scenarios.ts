@@ -25,6 +25,8 @@ export interface Scenario {
   readonly orders?: readonly OrderedBatch[];
   readonly upstreams: readonly ScenarioUpstream[];
   readonly scaling: "at_once" | "by_completions";
+  /** Dispatch queues; one unless told. */
+  readonly queues?: number;
   /** Lines in flight that the edge and the upstreams allow together. */
   readonly slots: number;
   /** A plot of its course is written. */
@@ -98,6 +100,25 @@ const BESIDE: Omit<Scenario, "name" | "title"> = {
   ],
 };
 
+/** Large batches that come together, on an upstream that takes 5,000 at once, and ten lines on another that come later. */
+const LARGE_BATCHES: Omit<Scenario, "name" | "title"> = {
+  ...COMMON,
+  orders: [
+    ...Array.from({ length: 16 }, (_, index) => ({
+      id: `batch_${index}`,
+      tenant: `tenant-${index}`,
+      upstream: "large",
+      lines: 15_000,
+      createdAfterMs: 1 + index,
+    })),
+    { id: "batch_small", tenant: "b", upstream: "idle", lines: 10, createdAfterMs: 120_000 },
+  ],
+  upstreams: [
+    { ...AMPLE, name: "large", maxInFlight: 5000 },
+    { ...AMPLE, name: "idle", maxInFlight: 64, drawLatencyMs: () => 1000 },
+  ],
+};
+
 export const SCENARIOS: readonly Scenario[] = [
   {
     ...COMMON,
@@ -149,6 +170,24 @@ export const SCENARIOS: readonly Scenario[] = [
     ...BESIDE,
     name: "beside-a-slow-one-slow-scaling",
     title: "The same, consumers come one for each that ends",
+    scaling: "by_completions",
+  },
+  {
+    ...COMMON,
+    name: "ample-four-queues",
+    title: "As the first, max_in_flight 5,000, four queues",
+    upstreams: [{ ...AMPLE, name: "ample-four-queues", maxInFlight: 5000 }],
+    queues: 4,
+    slots: 4 * EDGE_SLOTS,
+  },
+  { ...LARGE_BATCHES, name: "one-queue", title: "240,000 lines, max_in_flight 5,000, one queue" },
+  { ...LARGE_BATCHES, name: "four-queues", title: "The same, four queues", queues: 4, slots: 4 * EDGE_SLOTS },
+  {
+    ...LARGE_BATCHES,
+    name: "four-queues-slow-scaling",
+    title: "The same, four queues, consumers come one for each that ends",
+    queues: 4,
+    slots: 4 * EDGE_SLOTS,
     scaling: "by_completions",
   },
   ...ALONE.flatMap((scenario): Scenario[] => [

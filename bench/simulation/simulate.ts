@@ -1,11 +1,12 @@
 /** Runs a whole workload on the simulated edge and says what came of it. Deterministic for its seed. */
 import { BatchCoordinator } from "../../src/batch/coordinator.ts";
 import { type BatchRecord, NO_TIMES } from "../../src/domain/batch.ts";
+import { UpstreamPacer } from "../../src/pacer/upstream-pacer.ts";
 import { insertFile } from "../../src/stores/files.ts";
 import { fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { seedRandom } from "../random.ts";
-import { buildEdge, type Edge, type EdgeUpstream, type ObjectAlarm, routeFetch } from "../edge/edge.ts";
+import { buildEdge, type Edge, type EdgeUpstream, type ObjectAlarm, routeFetch, sumOfQueues } from "../edge/edge.ts";
 import { installFixedLengthStream, makeBucket } from "../edge/memory-bucket.ts";
 import { UpstreamModel, type UpstreamCounts } from "../edge/upstream-model.ts";
 import { VirtualClock } from "../edge/virtual-clock.ts";
@@ -76,9 +77,11 @@ export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slot
       upstreams,
       linesPerInvocation: LINES_PER_INVOCATION,
       scaling: scenario.scaling,
+      queues: scenario.queues ?? 1,
       bucket: makeBucket(() => clock.sleep(BUCKET_ROUND_TRIP_MS)),
       database: makeDatabase(() => clock.sleep(DATABASE_ROUND_TRIP_MS)),
-      makeObject,
+      makeCoordinator: (name, alarm, env) => new BatchCoordinator(makeContext(name, alarm), env),
+      makePacer: (name, alarm, env) => new UpstreamPacer(makeContext(name, alarm), env),
       travel: () => clock.sleep(OBJECT_ROUND_TRIP_MS),
     });
     log.install();
@@ -95,9 +98,8 @@ export async function simulate(scenario: Omit<Scenario, "name" | "title" | "slot
   }
 }
 
-function makeObject(batchId: string, alarm: ObjectAlarm, env: Env): BatchCoordinator {
-  const ctx = { id: { name: batchId }, storage: makeObjectStorage(alarm) };
-  return new BatchCoordinator(ctx as unknown as DurableObjectState, env);
+function makeContext(name: string, alarm: ObjectAlarm): DurableObjectState {
+  return { id: { name }, storage: makeObjectStorage(alarm) } as unknown as DurableObjectState;
 }
 
 function finishTurn(): Promise<void> {
@@ -121,8 +123,8 @@ async function runWorkload({ clock, edge, upstreams, orders, log }: Run): Promis
   function takeSample(): void {
     samples.push({
       atSeconds: (clock.now - startedAt) / 1000,
-      queueDepth: edge.queue.depth,
-      consumers: edge.queue.running,
+      queueDepth: sumOfQueues(edge, "depth"),
+      consumers: sumOfQueues(edge, "running"),
       inFlight: upstreams.reduce((sum, { model }) => sum + model.inFlight, 0),
       liveBatches: log.started - log.finished.size,
       linesPerSecond: (log.settledLines - settledBefore) / (SAMPLE_MS / 1000),
@@ -143,7 +145,7 @@ async function runWorkload({ clock, edge, upstreams, orders, log }: Run): Promis
     makespanSeconds: (clock.now - startedAt) / 1000,
     lines: orders.reduce((sum, { lines }) => sum + lines, 0),
     upstreams: new Map(upstreams.map(({ name, model }) => [name, model.counts])),
-    messages: edge.queue.sent,
+    messages: sumOfQueues(edge, "sent"),
     staleDeliveries: log.staleDeliveries,
     exchanges: log.exchanges,
     objectRequests: edge.objectRequests().calls + edge.objectRequests().alarms,

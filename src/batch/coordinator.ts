@@ -6,43 +6,55 @@
  * restart or lost message strands the batch.
  */
 import { DurableObject } from "cloudflare:workers";
-import { type BatchRecord, type BatchStatus, isFinal, move } from "../domain/batch.ts";
-import type { Pause } from "../domain/breaker.ts";
+import { settingsOf } from "../config.ts";
+import type { BatchRecord } from "../domain/batch.ts";
 import type {
   BatchSnapshot,
   CancelReply,
   ClaimReply,
   Coordinator,
+  NextClaim,
   ReportReply,
   StartOrder,
   StartReply,
 } from "../domain/conversation.ts";
 import { type AnyReport, fillReport } from "../domain/other-version.ts";
-import { planScaleMessages } from "../domain/dispatch-plan.ts";
-import { type LogFields, logEvent, logFailure } from "../log.ts";
-import { LOST_STATE, UNREADABLE_INPUT } from "../protocol/batch-problems.ts";
-import { findBatch, saveBatch, saveFinalBatch } from "../stores/batches.ts";
+import { earliest } from "../domain/earliest.ts";
+import { mostDispatches } from "../domain/consumers.ts";
+import type { Grant, Statement } from "../domain/grant.ts";
+import { logEvent, logFailure } from "../log.ts";
+import { saveBatch } from "../stores/batches.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { BatchCopy } from "./copy.ts";
-import { findOldestMessage, sendDispatches } from "./dispatch-queue.ts";
-import { finalize, publishFinal, removeLeftovers, settleLostLines, settleRefused } from "./ending.ts";
+import { awaitQueues, DispatchQueues } from "./dispatch-queues.ts";
+import {
+  failOrphan,
+  finalize,
+  publishFinal,
+  refuseInput,
+  removeLeftovers,
+  settleLostLines,
+  settleRefused,
+} from "./ending.ts";
 import { LiveBatch } from "./live-batch.ts";
-import { type BatchState, finalOf, type FinalState } from "./state.ts";
+import { logStatus } from "./log-status.ts";
+import { PacerLink } from "./pacer-link.ts";
+import { type BatchState, endingStatusOf, finalOf, type FinalState } from "./state.ts";
 import { BatchStorage } from "./storage.ts";
-import { validateInput, type Verdict } from "./validate.ts";
+import { tryValidation } from "./validate.ts";
 import { WakeUp } from "./wake-up.ts";
 
 /**
  * Leases are kept in memory, and an object that nobody calls for ten seconds leaves it
  * (developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle): while one is waited for, it stays awake.
  */
-const AWAKE_EVERY_MS = 5_000;
+const AWAKE_EVERY_MS = 8_000;
+/** What is due within this time is done at once: an alarm costs a row. */
+const TOGETHER_MS = 1_000;
 /** While `start` waits for D1, this alarm stands by: a crash then leaves no batch that nothing wakes. */
 const START_PATIENCE_MS = 30_000;
 /** A copy in D1 this old, with no record here, is nobody's work in progress. */
 const ABANDONED_AFTER_MS = 600_000;
-/** An input whose validation ended the object this often, without a word, is not tried again. */
-const MAX_VALIDATIONS = 5;
 
 export class BatchCoordinator extends DurableObject<Env> implements Coordinator {
   /** All that the object stores. Replaced when a transaction has failed, because memory may then be ahead of it. */
@@ -53,8 +65,11 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   #isStarting = false;
   /** The object's one alarm. */
   readonly #wakeUp: WakeUp;
-  /** What D1 shows of the batch, and what it may have of its upstream. */
+  /** What D1 shows of the batch. */
   readonly #copy: BatchCopy;
+  readonly #queues = new DispatchQueues();
+  /** What the batch may have of its upstream. */
+  #pacer = new PacerLink(0, { linesPerInvocation: 1, mostDispatches: 1, isBudgeted: false });
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -94,7 +109,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     if (live === null) return { ok: false, reason: "gone" };
     const { record, stage } = live;
     if (record.status === "cancelling" || record.status === "cancelled") return { ok: true, batch: record };
-    if (stage.kind !== "open") return { ok: false, reason: "too_late", status: endingStatusOf(live) };
+    if (stage.kind !== "open") return { ok: false, reason: "too_late", status: endingStatusOf(record, stage) };
     live.endEarly("cancelled", new Date());
     logStatus(live.record);
     this.#wakeUp.now();
@@ -102,17 +117,29 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   }
 
   async claim(token: string): Promise<ClaimReply> {
+    await this.#hearPacer();
     return this.#load()?.claim(token, new Date()) ?? { kind: "unknown" };
+  }
+
+  async claimNext(slots: number): Promise<NextClaim> {
+    const live = this.#load();
+    if (live === null) return null;
+    const makeToken = this.#queues.makeTokens(settingsOf(this.env).dispatchQueues, live.dispatches.tokens());
+    const next = live.claimNext(slots, makeToken, new Date());
+    this.#wakeUp.at(live.needsDispatch(new Date()) ? Date.now() : this.#nextStepAt(live));
+    return next;
   }
 
   async report(said: AnyReport): Promise<ReportReply> {
     const report = fillReport(said);
+    if (this.#load() !== null) this.#pacer.note(report);
+    await this.#hearPacer();
     const live = this.#load();
     if (live === null) return { kind: "unknown" };
-    const [statusBefore, pauseBefore] = [live.record.status, live.pause];
+    const statusBefore = live.record.status;
     const reply = live.report(report, new Date());
     if (live.record.status !== statusBefore) logStatus(live.record);
-    logPause(live, pauseBefore);
+    if (this.#pacer.isDue(live, new Date())) void this.#tellPacer(live);
     const needsWork = live.stage.kind !== "open" || live.needsDispatch(new Date());
     this.#wakeUp.at(needsWork ? Date.now() : this.#nextStepAt(live));
     return reply;
@@ -126,11 +153,20 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     this.#wakeUp.now();
   }
 
-  async shareChanged(): Promise<void> {
+  async takeGrant(grant: Grant): Promise<Statement | null> {
     const live = this.#load();
-    if (live?.isRunning !== true) return;
-    this.#copy.expectChange();
-    this.#wakeUp.at(this.#nextStepAt(live));
+    if (live === null) return null;
+    this.#pacer.take(grant, live.startsAt(new Date()).begun);
+    this.#useGrant(live);
+    return this.describeLoad();
+  }
+
+  async describeLoad(): Promise<Statement | null> {
+    const live = this.#load();
+    if (live === null) return null;
+    const statement = this.#pacer.describe(live, new Date());
+    this.#pacer.noteTold(statement);
+    return statement;
   }
 
   async wake(copy: BatchRecord): Promise<void> {
@@ -138,14 +174,7 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
       await this.#wakeUp.lookUp();
       return this.#wakeUp.now();
     }
-    if (Date.now() < copy.createdAt.getTime() + ABANDONED_AFTER_MS) return;
-    const db = await openDatabase(this.env.DB);
-    const known = await findBatch(db, copy.tenant, copy.id);
-    if (known === null || isFinal(known.status)) return;
-    // `start` was cut off between D1 and its answer, or D1 was set back to an older state. The copy must not stay.
-    const record = move({ ...known, status: "validating", errors: [LOST_STATE] }, "failed", new Date());
-    await saveFinalBatch(db, record, []);
-    logStatus(record);
+    if (Date.now() >= copy.createdAt.getTime() + ABANDONED_AFTER_MS) await failOrphan(this.env, copy);
   }
 
   /** The platform repeats an alarm that throws six times and then drops it: this one catches, rests and sets it anew. */
@@ -172,16 +201,15 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     const isOpen = () => live.stage.kind === "open";
     if (isOpen() && live.record.expiresAt <= new Date()) live.endEarly("expired", new Date());
     if (isOpen() && live.record.status === "validating") await this.#validate(live);
-    if (live.dispatches.findOverdue(new Date()).length > 0) {
-      const oldest = await findOldestMessage(this.env.DISPATCHES, live.record.id);
-      live.dispatches.awaitQueue(oldest, new Date());
-    }
+    await awaitQueues(settingsOf(this.env).dispatchQueues, live);
     const lapsed = live.takeBackLapsed(new Date());
     if (lapsed > 0) logEvent("dispatches_lapsed", { batch: live.record.id, dispatches: lapsed });
     await this.#copy.refresh(this.env, live);
+    if (this.#pacer.isDue(live, new Date(Date.now() + TOGETHER_MS))) await this.#pacer.tell(this.env, live);
+    live.setRoom(this.#pacer.roomAt(new Date()));
     await settleLostLines(this.env, live);
-    if (live.isRefusedForGood(new Date())) await settleRefused(this.env, live);
-    if (live.isRunning) await this.#sendDispatches(live);
+    await settleRefused(this.env, live);
+    if (live.isRunning) await this.#queues.sendWanted(settingsOf(this.env).dispatchQueues, live);
     if (live.stage.kind === "finalizing" || live.isDrained(new Date())) await finalize(this.env, live, this.#storage);
     const final = finalOf(live.stage);
     if (final !== null) await this.#conclude(live, final);
@@ -190,34 +218,31 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   async #validate(live: LiveBatch): Promise<void> {
     const startedAt = Date.now();
     const isValidating = () => live.record.status === "validating" && live.stage.kind === "open";
-    const tries = this.#storage.readValidationTries();
-    if (tries >= MAX_VALIDATIONS) return live.refuseInput([UNREADABLE_INPUT], new Date());
-    this.#storage.writeValidationTries(tries + 1);
-    const verdict = await this.#readInput(live, isValidating);
+    const verdict = await tryValidation(this.env, live.record, { storage: this.#storage, mayGoOn: isValidating });
     if (verdict === null || !isValidating()) return;
-    if (!verdict.ok) return live.refuseInput(verdict.reason, new Date());
+    if (!verdict.ok) return refuseInput(live, verdict.reason);
     live.acceptInput(verdict.value.slices, verdict.value.model, new Date());
     logStatus(live.record, { validationMs: Date.now() - startedAt });
   }
 
-  /** A failure that can be told is none that kills: it does not count. */
-  async #readInput(live: LiveBatch, isValidating: () => boolean): Promise<Verdict | null> {
-    try {
-      return await validateInput(this.env, live.record, isValidating);
-    } catch (error) {
-      this.#storage.writeValidationTries(0);
-      throw error;
-    }
+  /** Before a consumer is told what it may do. Never throws. */
+  async #hearPacer(): Promise<void> {
+    const live = this.#load();
+    if (live === null) return;
+    await this.#pacer.hearFirst(this.env, live);
+    if (this.#live === live) live.setRoom(this.#pacer.roomAt(new Date()));
   }
 
-  async #sendDispatches(live: LiveBatch): Promise<void> {
-    const tokens = live.planDispatches(() => crypto.randomUUID(), new Date());
-    const { size, hadAtOnce } = live.dispatches;
-    const scaleMessages = planScaleMessages(tokens.length, size, hadAtOnce);
-    const sent = await sendDispatches(this.env.DISPATCHES, live.record.id, { tokens, scaleMessages });
-    if (sent.ok) return;
-    live.forgetDispatches(sent.unsent);
-    throw sent.error;
+  /** Never throws. */
+  async #tellPacer(live: LiveBatch): Promise<void> {
+    await this.#pacer.tell(this.env, live);
+    if (this.#live === live) this.#useGrant(live);
+  }
+
+  #useGrant(live: LiveBatch): void {
+    const now = new Date();
+    live.setRoom(this.#pacer.roomAt(now));
+    this.#wakeUp.at(live.needsDispatch(now) ? now.getTime() : this.#nextStepAt(live));
   }
 
   /** Clients see the final state; then the object holds nothing any more. */
@@ -245,8 +270,17 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
     }
     if (this.#live !== undefined) return this.#live;
     const stored = this.#readStored();
-    this.#live =
-      stored === null ? null : new LiveBatch(this.#storage, stored, this.#copy.firstRoom(this.env, stored.record));
+    if (stored === null) {
+      this.#live = null;
+      return null;
+    }
+    const { linesPerInvocation, dispatchQueues, upstreams } = settingsOf(this.env);
+    const consumers = { linesPerInvocation, mostDispatches: mostDispatches(dispatchQueues.length) };
+    this.#live = new LiveBatch(this.#storage, stored, consumers);
+    const upstream = upstreams.get(stored.record.upstream);
+    const isBudgeted = (upstream?.requestsPerMinute ?? upstream?.tokensPerMinute ?? null) !== null;
+    this.#pacer = new PacerLink(this.#live.loadAt(new Date()).heldLines, { ...consumers, isBudgeted });
+    this.#live.setRoom(this.#pacer.roomAt(new Date()));
     return this.#live;
   }
 
@@ -259,34 +293,8 @@ export class BatchCoordinator extends DurableObject<Env> implements Coordinator 
   #nextStepAt(live: LiveBatch): number | null {
     const times = [live.nextDueAt(new Date())];
     if (live.dispatches.size > 0) times.push(Date.now() + AWAKE_EVERY_MS);
-    if (live.isRunning) times.push(this.#copy.nextRefreshAt);
-    const known = times.filter((time) => time !== null);
-    return known.length === 0 ? null : Math.min(...known);
+    if (live.isRunning) times.push(this.#copy.nextRefreshAt(live));
+    times.push(this.#pacer.nextAt(live, new Date()));
+    return earliest(times);
   }
-}
-
-/** A batch that ends early says how; one whose lines are all settled shows the status that it has. */
-function endingStatusOf({ record, stage }: LiveBatch): BatchStatus {
-  const isOnItsWay = stage.kind === "draining" || stage.kind === "finalizing";
-  const ending = isOnItsWay ? stage.ending : (finalOf(stage)?.record.status ?? record.status);
-  return ending === "completed" ? record.status : ending;
-}
-
-/** One line when the upstream is paused, one when it serves again. Never what it said, nor its code: both may quote a prompt. */
-function logPause({ record, pause, isRunning }: LiveBatch, before: Pause | null): void {
-  const ids = { batch: record.id, upstream: record.upstream };
-  if (pause !== null && before === null) {
-    const { reason, since, probeAt } = pause;
-    const times = { since: new Date(since).toISOString(), nextProbe: new Date(probeAt).toISOString() };
-    logEvent("upstream_paused", { ...ids, reason, ...times });
-  } else if (pause === null && before !== null && isRunning) {
-    const pausedSeconds = Math.round((Date.now() - before.since) / 1000);
-    logEvent("upstream_resumed", { ...ids, reason: before.reason, pausedSeconds });
-  }
-}
-
-function logStatus(batch: BatchRecord, more: LogFields = {}): void {
-  const { total, completed, failed } = batch.counts;
-  const ids = { batch: batch.id, tenant: batch.tenant };
-  logEvent("batch_status", { ...ids, status: batch.status, total, completed, failed, ...more });
 }

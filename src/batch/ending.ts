@@ -4,18 +4,20 @@
  * be repeated, and is, when it was cut off. The stages are drawn in state.ts.
  */
 import { settingsOf } from "../config.ts";
-import { type BatchRecord, move, type Usage } from "../domain/batch.ts";
+import { type BatchRecord, isFinal, type LineProblem, move, type Usage } from "../domain/batch.ts";
+import { isRefusedForGood } from "../domain/breaker.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
 import { NO_USAGE } from "../domain/usage.ts";
 import { logEvent } from "../log.ts";
-import { lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
+import { LOST_STATE, lostInput, UNWRITTEN_RESULTS } from "../protocol/batch-problems.ts";
 import { type MissingReason, UPSTREAM_GONE } from "../protocol/result-line.ts";
-import { isInputHeld, saveFinalBatch } from "../stores/batches.ts";
+import { findBatch, isInputHeld, saveFinalBatch } from "../stores/batches.ts";
 import { deleteChunks, findLostChunks } from "../stores/chunks.ts";
 import { isFileHidden, removeFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
 import { writeResultFiles } from "./finalize.ts";
 import type { LiveBatch } from "./live-batch.ts";
+import { logStatus } from "./log-status.ts";
 import { type MissingResults, writeMissingResults } from "./missing-results.ts";
 import type { EarlyEnding, Ending, FinalState } from "./state.ts";
 import type { BatchStorage } from "./storage.ts";
@@ -66,18 +68,38 @@ export async function removeLeftovers(env: Env, { record }: FinalState): Promise
   }
 }
 
+/** A batch that D1 lists and no object has: its start was cut off, or D1 was set back to an older state. */
+export async function failOrphan(env: Env, copy: BatchRecord): Promise<void> {
+  const db = await openDatabase(env.DB);
+  const known = await findBatch(db, copy.tenant, copy.id);
+  if (known === null || isFinal(known.status)) return;
+  const record = move({ ...known, status: "validating", errors: [LOST_STATE] }, "failed", new Date());
+  await saveFinalBatch(db, record, []);
+  logStatus(record);
+}
+
+/** Validation has found the input to be no good. */
+export function refuseInput(live: LiveBatch, problems: readonly LineProblem[]): void {
+  const record = move({ ...live.record, errors: problems }, "failed", new Date());
+  live.recordFinal({ record, files: [] });
+}
+
 /** Lines that too many consumers died with are settled without a result. */
 export async function settleLostLines(env: Env, live: LiveBatch): Promise<void> {
-  const slices = live.lostSlices();
+  const slices = live.isRunning ? live.ledger.lostSlices() : [];
   if (slices.length > 0) await settleSlices(env, live, { reason: "consumer_lost", slices });
 }
 
-/** Whatever is left of a guest's batch gets the answer with which its key was refused. */
+/**
+ * A guest's key that is refused for ten minutes is mended by nobody: whatever is left of its batch gets the answer with which
+ * it was refused.
+ */
 export async function settleRefused(env: Env, live: LiveBatch): Promise<void> {
+  if (!live.isGuest || !isRefusedForGood(live.pause, new Date())) return;
   const answer = live.pause?.failure ?? null;
   live.stopWaiting();
   logEvent("guest_refused", { batch: live.record.id });
-  await settleSlices(env, live, { reason: "upstream_refused", slices: live.unsettledSlices(), answer });
+  await settleSlices(env, live, { reason: "upstream_refused", slices: live.ledger.unsettledSlices(), answer });
 }
 
 async function settleUnexecuted(env: Env, live: LiveBatch, ending: Ending): Promise<void> {
@@ -98,14 +120,15 @@ async function settleLost(env: Env, live: LiveBatch, ending: Ending): Promise<vo
 }
 
 async function settleRest(env: Env, live: LiveBatch, { reason, answer = null }: Omit<SettledSlices, "slices">) {
-  const missing = { batch: live.record, reason, answer, slices: live.unsettledSlices(), now: new Date() };
+  const missing = { batch: live.record, reason, answer, slices: live.ledger.unsettledSlices(), now: new Date() };
   for await (const chunk of writeMissingResults(env.BUCKET, missing)) live.settleMissing(chunk);
 }
 
 /** The batch goes on with what is left, and finalizes when nothing is. */
 async function settleSlices(env: Env, live: LiveBatch, work: SettledSlices): Promise<void> {
   const missing = { batch: live.record, answer: null, ...work, now: new Date() };
-  for await (const chunk of writeMissingResults(env.BUCKET, missing)) live.settleWithoutResult(chunk, new Date());
+  for await (const chunk of writeMissingResults(env.BUCKET, missing)) live.settleMissing(chunk);
+  live.finalizeWhenSettled(new Date());
 }
 
 async function writeResults(env: Env, live: LiveBatch, ending: Ending): Promise<FinalState> {

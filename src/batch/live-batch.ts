@@ -2,22 +2,30 @@
  * A batch while it lives: its record and stage, its ledger, its dispatches and what its upstream takes, in memory and
  * written through to the object's tables. Synchronous; no queue, R2, D1 or alarm here (src/batch/coordinator.ts).
  */
-import { type BatchRecord, type LineProblem, move } from "../domain/batch.ts";
-import { isRefusedForGood, type Pause } from "../domain/breaker.ts";
+import { type BatchRecord, move } from "../domain/batch.ts";
+import type { Pause } from "../domain/breaker.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
-import type { ClaimReply, Report, ReportReply } from "../domain/conversation.ts";
+import type { ClaimReply, NextClaim, Report, ReportReply } from "../domain/conversation.ts";
 import { Dispatches } from "../domain/dispatches.ts";
-import { Dispatching, type UpstreamRoom } from "../domain/dispatching.ts";
+import { type ConsumerLimits, Dispatching, type UpstreamRoom } from "../domain/dispatching.ts";
+import { earliest } from "../domain/earliest.ts";
+import type { BatchLoad } from "../domain/grant.ts";
 import { Ledger } from "../domain/ledger.ts";
-import type { ClaimedSlice, Slice } from "../domain/slices.ts";
+import type { Slice } from "../domain/slices.ts";
+import { pacerName } from "../domain/pacer-name.ts";
+import { AllowedLines } from "./allowed-lines.ts";
 import { Results } from "./results.ts";
-import { type BatchState, contextOf, type EarlyEnding, type FinalState, type Stage } from "./state.ts";
+import { type BatchState, contextOf, isOver, type EarlyEnding, type FinalState, type Stage } from "./state.ts";
 import type { BatchStorage } from "./storage.ts";
 
 /** platform.openai.com/docs/guides/batch: a batch is `cancelling` for up to 10 minutes. */
 const MAX_DRAIN_MS = 600_000;
 
 export class LiveBatch {
+  /** Of the pacer that says what the batch may have of its upstream. */
+  readonly pacerName: string;
+  /** Its lines are sent with a key of its tenant. */
+  readonly isGuest: boolean;
   readonly #storage: BatchStorage;
   /** As it is stored. */
   #state: BatchState;
@@ -27,20 +35,23 @@ export class LiveBatch {
   readonly #dispatches: Dispatches;
   /** Who gets what to do. */
   #dispatching: Dispatching;
-  /** What it may have of its upstream, as last heard. */
-  #room: UpstreamRoom;
+  /** What may be in flight, over restarts too. */
+  readonly #allowed: AllowedLines;
   /** What is stored of them, and the sums over it. */
   readonly #results: Results;
 
   /** @param stored as read from `storage`, whose other tables are read here. */
-  constructor(storage: BatchStorage, stored: BatchState, room: UpstreamRoom) {
+  constructor(storage: BatchStorage, stored: BatchState, consumers: ConsumerLimits) {
     this.#storage = storage;
     this.#state = stored;
-    this.#room = room;
+    this.isGuest = stored.sealedKey !== null;
+    this.pacerName = pacerName(stored.record.upstream, this.isGuest ? stored.record.tenant : null);
     this.#ledger = new Ledger(storage.readSlices());
-    this.#dispatches = new Dispatches(storage.readDispatches(), room.linesPerInvocation, new Date());
+    this.#dispatches = new Dispatches(storage.readDispatches(), consumers.linesPerInvocation, new Date());
+    this.#allowed = new AllowedLines(storage);
     this.#results = new Results(storage);
-    this.#dispatching = this.#beginDispatching();
+    const nothing = { lines: 0, pause: null, servedAt: null, isRoomWanted: false, mayHaveBegun: null };
+    this.#dispatching = this.#beginDispatching({ ...consumers, ...nothing });
   }
 
   /** As a client sees it now. */
@@ -54,43 +65,41 @@ export class LiveBatch {
     return this.#state.stage;
   }
 
-  /** Lines may be started. */
   get isRunning(): boolean {
     return this.#state.record.status === "in_progress" && this.stage.kind === "open";
   }
 
   /** Their leases are in memory alone. */
-  get dispatches(): Pick<Dispatches, "size" | "hadAtOnce" | "findOverdue" | "awaitQueue"> {
+  get dispatches(): Pick<Dispatches, "size" | "tokens" | "hadAtOnce" | "findOverdue" | "awaitQueue"> {
     return this.#dispatches;
   }
 
   setRoom(room: UpstreamRoom): void {
-    this.#room = room;
     this.#dispatching.setRoom(room);
+    if (this.isRunning || this.stage.kind === "draining") this.#allowed.note(room.lines, this.#dispatching.heldLines);
   }
 
-  /** Lines that could be in flight now if there were room. */
-  runnableLines(now: Date): number {
-    return this.isRunning ? this.#dispatching.runnableLines(now) : 0;
+  loadAt(now: Date): BatchLoad {
+    return {
+      unsettledLines: this.#ledger.unsettledLines,
+      runnableLines: this.isRunning ? this.#dispatching.runnableLines(now) : 0,
+      heldLines: this.#allowed.limit(this.#dispatching.heldLines),
+      isOver: isOver(this.#state),
+    };
+  }
+
+  startsAt(now: Date): Readonly<Record<"begun" | "wantedStarts" | "meanLineBytes", number>> {
+    const wantedStarts = this.isRunning ? this.#dispatching.wantedStarts(now) : 0;
+    return { begun: this.#dispatching.begun, wantedStarts, meanLineBytes: this.#ledger.meanLineBytes };
   }
 
   /** Why nothing is sent to the upstream now; null when it is not paused. */
   get pause(): Pause | null {
-    return this.isRunning ? this.#dispatching.pause : null;
+    return this.isRunning ? this.#dispatching.room.pause : null;
   }
 
-  /** A guest's key that is refused for ten minutes is mended by nobody. */
-  isRefusedForGood(now: Date): boolean {
-    return this.#state.sealedKey !== null && isRefusedForGood(this.pause, now);
-  }
-
-  /** Lines that too many consumers died with. */
-  lostSlices(): readonly ClaimedSlice[] {
-    return this.isRunning ? this.#ledger.lostSlices() : [];
-  }
-
-  unsettledSlices(): readonly ClaimedSlice[] {
-    return this.#ledger.unsettledSlices();
+  get ledger(): Pick<Ledger, "lostSlices" | "unsettledSlices"> {
+    return this.#ledger;
   }
 
   chunks(): Iterable<StoredChunk> {
@@ -102,16 +111,11 @@ export class LiveBatch {
       const states = slices.map((slice) => ({ slice, progress: "fresh" as const, token: null }));
       this.#storage.writeSlices(states);
       this.#ledger = new Ledger(states);
-      this.#dispatching = this.#beginDispatching();
-      const total = this.#ledger.totalLines;
-      const record = { ...this.#state.record, model, counts: { total, completed: 0, failed: 0 } };
+      this.#dispatching = this.#beginDispatching(this.#dispatching.room);
+      const counts = { total: this.#ledger.totalLines, completed: 0, failed: 0 };
+      const record = { ...this.#state.record, model, counts };
       this.#write({ record: move(record, "in_progress", now) });
     });
-  }
-
-  refuseInput(problems: readonly LineProblem[], now: Date): void {
-    const record = move({ ...this.#state.record, errors: problems }, "failed", now);
-    this.recordFinal({ record, files: [] });
   }
 
   claim(token: string, now: Date): ClaimReply {
@@ -128,6 +132,18 @@ export class LiveBatch {
     });
   }
 
+  /** For a consumer that works for other dispatches and has this many slots to spare. */
+  claimNext(slots: number, makeToken: () => string, now: Date): NextClaim {
+    if (!this.#mayStart(now)) return null;
+    return this.#storage.transaction(() => {
+      const begun = this.#dispatching.beginNext(slots, makeToken, now);
+      if (begun === null) return null;
+      this.#storage.writeDispatch({ token: begun.token, phase: "working" });
+      this.#writeSlices();
+      return { ...begun.reply, token: begun.token, batch: contextOf(this.#state) };
+    });
+  }
+
   /** Settles and takes back what the report says, in one transaction, before it answers. */
   report(report: Report, now: Date): ReportReply {
     const { token, phase } = report;
@@ -135,19 +151,18 @@ export class LiveBatch {
     if (dispatch === null || dispatch.phase === "sent") return { kind: "unknown" };
     return this.#storage.transaction(() => {
       this.#dispatches.renew(token, now);
+      if (report.canUse !== undefined) this.#dispatches.limitSlots(token, report.canUse);
       this.#results.settle(report, this.#ledger);
       this.#ledger.giveBack(token, report.givenBack);
       this.#dispatching.takeBackUnknown(report);
-      const before = this.#dispatching.pause;
       this.#dispatching.observe(report, now);
-      if (this.#dispatching.pause !== before) this.#storage.writePause(this.#dispatching.pause);
       if (report.inputMissing && this.isRunning) this.endEarly("failed", now);
       if (phase === "leaving") this.#drop(token);
       else if (phase === "winding_down") this.#dispatches.windDown(token);
       const mayGoOn = phase !== "leaving" && this.#mayStart(now);
       const reply: ReportReply = mayGoOn ? this.#dispatching.handOut(token, report.wantedLines, now) : { kind: "stop" };
       this.#writeSlices();
-      this.#finalizeWhenSettled(now);
+      this.finalizeWhenSettled(now);
       return reply;
     });
   }
@@ -191,20 +206,16 @@ export class LiveBatch {
   /** Nothing new starts. What is in flight may finish, for ten minutes at most. */
   endEarly(ending: EarlyEnding, now: Date): void {
     const { record } = this.#state;
-    const until = new Date(now.getTime() + MAX_DRAIN_MS);
+    const stage = { kind: "draining", ending, until: new Date(now.getTime() + MAX_DRAIN_MS) } as const;
     this.#storage.transaction(() => {
-      this.#write({
-        stage: { kind: "draining", ending, until },
-        record: ending === "cancelled" ? move(record, "cancelling", now) : record,
-      });
+      this.#write({ stage, record: ending === "cancelled" ? move(record, "cancelling", now) : record });
       for (const token of this.#dispatches.sentTokens()) this.#drop(token);
     });
   }
 
   /** Draining, and nothing in flight is left to wait for. */
   isDrained(now: Date): boolean {
-    const { stage } = this;
-    return stage.kind === "draining" && (this.#ledger.openLines === 0 || stage.until <= now);
+    return this.stage.kind === "draining" && (this.#ledger.openLines === 0 || this.stage.until <= now);
   }
 
   /** From here on no report is accepted: the tokens are gone. */
@@ -224,10 +235,11 @@ export class LiveBatch {
     });
   }
 
-  /** The same while other lines may still run. */
-  settleWithoutResult(chunk: StoredChunk, now: Date): void {
-    this.settleMissing(chunk);
-    this.#finalizeWhenSettled(now);
+  /** Also when the window is over meanwhile: nothing is missing. */
+  finalizeWhenSettled(now: Date): void {
+    if (this.#state.record.status !== "in_progress" || this.#ledger.unsettledLines > 0) return;
+    const record = move(this.#state.record, "finalizing", now);
+    this.#write({ record, stage: { kind: "finalizing", ending: "completed" } });
   }
 
   /** Their bytes are gone: their lines are to be settled again. To be called when nothing runs any more. */
@@ -253,13 +265,9 @@ export class LiveBatch {
   nextDueAt(now: Date): number | null {
     const { record, stage } = this.#state;
     const times = [this.#dispatches.nextLapseAt];
-    if (stage.kind === "open") {
-      times.push(record.expiresAt.getTime(), this.#ledger.nextDueAt(now.getTime()), this.#dispatching.probeDueAt(now));
-    } else if (stage.kind === "draining") {
-      times.push(stage.until.getTime());
-    }
-    const known = times.filter((time) => time !== null);
-    return known.length === 0 ? null : Math.min(...known);
+    if (stage.kind === "open") times.push(record.expiresAt.getTime(), this.#ledger.nextDueAt(now.getTime()));
+    if (stage.kind === "draining") times.push(stage.until.getTime());
+    return earliest(times);
   }
 
   /** The end of the window counts before the alarm has noticed it: consumers would give every line back at once. */
@@ -267,20 +275,12 @@ export class LiveBatch {
     return this.isRunning && now < this.#state.record.expiresAt;
   }
 
-  /** Also when the window is over meanwhile: nothing is missing. */
-  #finalizeWhenSettled(now: Date): void {
-    if (this.#state.record.status !== "in_progress" || this.#ledger.unsettledLines > 0) return;
-    const record = move(this.#state.record, "finalizing", now);
-    this.#write({ record, stage: { kind: "finalizing", ending: "completed" } });
-  }
-
-  #beginDispatching(): Dispatching {
+  #beginDispatching(room: UpstreamRoom): Dispatching {
     const lines = { ledger: this.#ledger, dispatches: this.#dispatches };
-    const hasServed = this.#results.counts(0).completed > 0;
-    return new Dispatching(lines, this.#room, { pause: this.#storage.readPause(), hasServed });
+    return new Dispatching(lines, room, { hasServed: this.#results.counts(0).completed > 0 });
   }
 
-  /** The dispatch is gone, and what it held is there for others. */
+  /** What it held is there for others. */
   #drop(token: string): void {
     this.#ledger.release(token);
     this.#dispatches.drop(token);

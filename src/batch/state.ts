@@ -16,8 +16,9 @@
  * The status that a client sees (src/domain/batch.ts) says less: a batch that drains because its window is over is still
  * `in_progress`, and one that has ended shows its final status only when it is published.
  */
-import type { BatchRecord } from "../domain/batch.ts";
+import type { BatchRecord, BatchStatus } from "../domain/batch.ts";
 import type { BatchContext } from "../domain/conversation.ts";
+import { pacerName } from "../domain/pacer-name.ts";
 import type { FileRecord } from "../domain/file.ts";
 
 /** The final status that a batch is on its way to. */
@@ -62,8 +63,22 @@ export interface FinalizeTries {
   readonly tries: number;
 }
 
+/** No line is in flight, nor will be. */
+export function isOver({ record, stage }: BatchState): boolean {
+  if (stage.kind === "open") return record.status !== "validating" && record.status !== "in_progress";
+  return stage.kind !== "draining";
+}
+
+/** A batch that ends early says how; one whose lines are all settled shows the status that it has. */
+export function endingStatusOf(record: BatchRecord, stage: Stage): BatchStatus {
+  const isOnItsWay = stage.kind === "draining" || stage.kind === "finalizing";
+  const ending = isOnItsWay ? stage.ending : (finalOf(stage)?.record.status ?? record.status);
+  return ending === "completed" ? record.status : ending;
+}
+
 /** What a consumer has to know of the batch. */
 export function contextOf({ record, sealedKey }: BatchState): BatchContext {
   const { id: batchId, endpoint, upstream, inputFileId, expiresAt } = record;
-  return { batchId, endpoint, upstream, inputFileId, expiresAt, sealedKey };
+  const name = pacerName(upstream, sealedKey === null ? null : record.tenant);
+  return { batchId, endpoint, upstream, inputFileId, expiresAt, sealedKey, pacerName: name };
 }

@@ -1,9 +1,8 @@
 /** The coordinator's rows, and the doors between them and the domain. No I/O. */
 import { type BatchRecord, NO_TIMES, type Usage } from "../domain/batch.ts";
 import type { StoredChunk, StoredLine, StoredResult } from "../domain/chunk.ts";
-import type { SliceState } from "../domain/ledger.ts";
 import type { LineHistory } from "../domain/line-history.ts";
-import type { LineState, SliceProgress } from "../domain/line-state.ts";
+import type { LineState, SliceProgress, SliceState } from "../domain/line-state.ts";
 import { type BatchState, type EarlyEnding, type Ending, finalOf, type FinalState, type Stage } from "./state.ts";
 
 export interface BatchStateRow extends Record<string, SqlStorageValue> {

@@ -3,10 +3,9 @@
  * that belong to no row. Synchronous, as the storage is: what belongs together is one transaction of the caller.
  */
 import type { BatchStatus } from "../domain/batch.ts";
-import type { Pause } from "../domain/breaker.ts";
 import type { StoredChunk } from "../domain/chunk.ts";
 import type { StoredDispatch } from "../domain/dispatches.ts";
-import type { SliceState } from "../domain/ledger.ts";
+import type { SliceState } from "../domain/line-state.ts";
 import type { BatchState, FinalizeTries } from "./state.ts";
 import schema from "./storage-schema.sql";
 import { FIRST_STORAGE_VERSION, NEWEST_STORAGE_VERSION, STORAGE_STEPS, type StorageStep } from "./storage-steps.ts";
@@ -26,27 +25,18 @@ import {
 const FAILURES_KEY = "failures";
 /** Counted before the files are begun: an alarm that the platform cuts off says nothing. */
 const FINALIZE_TRIES_KEY = "attempts";
-/** What the object told D1, and heard from it, last. */
+/** What the object told D1 last. */
 const PUBLISHED_KEY = "published";
 /** Of the tables. The first one was not stored. */
 const VERSION_KEY = "version";
-
-/** The upstream's pause: an object is out of memory between two probes. Absent when there is none. */
-const PAUSE_KEY = "pause";
+/** Older versions wrote none. */
+const ALLOWED_LINES_KEY = "allowed_lines";
 /** Counted before the input is read: what kills the object while it validates would do so again and again. */
 const VALIDATION_TRIES_KEY = "validations";
 
-/** What D1 was told, and the share that followed from what it answered. */
-export interface Published {
-  /** Null before D1 has anything. */
+/** What D1 was told, as it is stored: once with what followed from its answer. */
+interface Published {
   readonly status: BatchStatus | null;
-  /** Null before the first look at the other batches. */
-  readonly shareLines: number | null;
-}
-
-/** As it was once stored: `shareLines` under another name. */
-interface OldPublished {
-  readonly windowCap?: number | null;
 }
 
 interface DispatchRow extends Record<string, SqlStorageValue> {
@@ -180,21 +170,21 @@ export class BatchStorage {
     this.#storage.kv.put(FAILURES_KEY, inARow);
   }
 
+  /** Lines that may be in flight by what the pacer said; null: nothing was said. */
+  readAllowedLines(): number | null {
+    return this.#storage.kv.get<number>(ALLOWED_LINES_KEY) ?? null;
+  }
+
+  writeAllowedLines(lines: number): void {
+    this.#storage.kv.put(ALLOWED_LINES_KEY, lines);
+  }
+
   readFinalizeTries(): FinalizeTries | null {
     return this.#storage.kv.get<FinalizeTries>(FINALIZE_TRIES_KEY) ?? null;
   }
 
   writeFinalizeTries(tries: FinalizeTries): void {
     this.#storage.kv.put(FINALIZE_TRIES_KEY, tries);
-  }
-
-  readPause(): Pause | null {
-    return this.#storage.kv.get<Pause>(PAUSE_KEY) ?? null;
-  }
-
-  writePause(pause: Pause | null): void {
-    if (pause === null) this.#storage.kv.delete(PAUSE_KEY);
-    else this.#storage.kv.put(PAUSE_KEY, pause);
   }
 
   readValidationTries(): number {
@@ -205,12 +195,13 @@ export class BatchStorage {
     this.#storage.kv.put(VALIDATION_TRIES_KEY, tries);
   }
 
-  readPublished(): Published {
-    const stored = this.#storage.kv.get<Partial<Published> & OldPublished>(PUBLISHED_KEY);
-    return { status: stored?.status ?? null, shareLines: stored?.shareLines ?? stored?.windowCap ?? null };
+  /** Null before D1 has anything. */
+  readShownStatus(): BatchStatus | null {
+    return this.#storage.kv.get<Published>(PUBLISHED_KEY)?.status ?? null;
   }
 
-  writePublished(published: Published): void {
+  writeShownStatus(status: BatchStatus): void {
+    const published: Published = { status };
     this.#storage.kv.put(PUBLISHED_KEY, published);
   }
 }

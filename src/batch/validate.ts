@@ -7,11 +7,12 @@ import { LineSplitter } from "../domain/jsonl.ts";
 import { MAX_LINE_BYTES } from "../domain/limits.ts";
 import { ok, refuse, type Result } from "../domain/result.ts";
 import { cutSlices, type Slice } from "../domain/slices.ts";
-import { missingInput } from "../protocol/batch-problems.ts";
+import { missingInput, UNREADABLE_INPUT } from "../protocol/batch-problems.ts";
 import { ENDPOINTS } from "../protocol/endpoints.ts";
 import { type AcceptedInput, InputCheck } from "../protocol/input-check.ts";
 import { findInputFile, openFile } from "../stores/files.ts";
 import { openDatabase } from "../stores/schema.ts";
+import type { BatchStorage } from "./storage.ts";
 
 export interface ValidInput {
   readonly slices: readonly Slice[];
@@ -25,7 +26,7 @@ export type Verdict = Result<ValidInput, readonly LineProblem[]>;
  * @param mayGoOn asked after every read: false ends the work.
  * @returns the verdict, or null when the work was ended.
  */
-export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () => boolean): Promise<Verdict | null> {
+async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () => boolean): Promise<Verdict | null> {
   const body = await openInput(env, batch);
   if (body === null) return refuse([missingInput(batch)]);
   const endpoint = ENDPOINTS[batch.endpoint];
@@ -45,6 +46,26 @@ export async function validateInput(env: Env, batch: BatchRecord, mayGoOn: () =>
   splitter.end();
   const verdict = check.verdict();
   return verdict.ok ? ok(toValidInput(verdict.value)) : verdict;
+}
+
+/** An input whose validation ended the object this often, without a word, is not tried again. */
+const MAX_VALIDATIONS = 5;
+
+/** As `validateInput`; tries that ended the object are counted in `storage`. A failure that can be told is none that kills. */
+export async function tryValidation(
+  env: Env,
+  batch: BatchRecord,
+  { storage, mayGoOn }: { readonly storage: BatchStorage; readonly mayGoOn: () => boolean },
+): Promise<Verdict | null> {
+  const tries = storage.readValidationTries();
+  if (tries >= MAX_VALIDATIONS) return refuse([UNREADABLE_INPUT]);
+  storage.writeValidationTries(tries + 1);
+  try {
+    return await validateInput(env, batch, mayGoOn);
+  } catch (error) {
+    storage.writeValidationTries(0);
+    throw error;
+  }
 }
 
 async function openInput(env: Env, batch: BatchRecord): Promise<ReadableStream<Uint8Array> | null> {

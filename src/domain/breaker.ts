@@ -115,6 +115,21 @@ export function hear(before: AnswersHeard, answerClass: AnswerClass, outcome: Ou
   return { ...counted, failure: outcome.failure, retryAfterSeconds };
 }
 
+/** Of two consumers, or of two reports. */
+export function joinHeard(before: AnswersHeard, more: AnswersHeard): AnswersHeard {
+  const asked = [before.retryAfterSeconds, more.retryAfterSeconds].filter((seconds) => seconds !== null);
+  return {
+    fine: before.fine + more.fine,
+    succeeded: before.succeeded + more.succeeded,
+    busy: before.busy + more.busy,
+    away: before.away + more.away,
+    refused: before.refused + more.refused,
+    stumble: before.stumble + more.stumble,
+    failure: more.failure ?? before.failure,
+    retryAfterSeconds: asked.length === 0 ? null : Math.max(...asked),
+  };
+}
+
 /** Without what was reported meanwhile. */
 export function unhear(all: AnswersHeard, reported: AnswersHeard): AnswersHeard {
   const isSame = all.failure === reported.failure;

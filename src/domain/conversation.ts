@@ -18,13 +18,18 @@
  * Either side may end it. The coordinator answers `stop` when nothing more may start, and `unknown` when the token is
  * not, or no longer, one of its dispatches. The consumer leaves when it has no line left or its time is over. Every
  * call under a token renews its lease. A call whose answer is lost may be made again.
+ *
+ * A consumer with idle slots asks the pacer which batch has lines that nobody runs (grant.ts), and claims there, by
+ * `claimNext`, a dispatch that no queue has brought it: docs/decisions/shared-consumers.md.
  */
 import type { BatchRecord, BatchStatus, Usage } from "./batch.ts";
 import type { Chunk } from "./chunk.ts";
 import type { Pause, AnswersHeard } from "./breaker.ts";
+import type { Grant, Statement } from "./grant.ts";
 import type { LineHistory } from "./line-history.ts";
 import type { UpstreamStanding } from "./retry-policy.ts";
 import type { ClaimedSlice } from "./slices.ts";
+import type { Spending } from "./spending.ts";
 
 /** A consumer reports at least this often: its coordinator sees that it lives, and it sees that its batch was cancelled. */
 export const HEARTBEAT_MS = 10_000;
@@ -72,6 +77,8 @@ export interface BatchContext {
   readonly expiresAt: Date;
   /** The guest's own key, encrypted (src/stores/sealed-key.ts); null when the configured key is used. */
   readonly sealedKey: string | null;
+  /** Of the pacer of its upstream. Absent in replies of an older Worker. */
+  readonly pacerName?: string;
 }
 
 /** The answer to a report. */
@@ -86,6 +93,13 @@ export type ReportReply =
       readonly mayHaveMore: boolean;
       /** What the coordinator knows of the upstream. */
       readonly standing: UpstreamStanding;
+      /** Other batches wait for room: slots that the dispatch cannot use any more are to be reported at once. */
+      readonly isRoomWanted: boolean;
+      /**
+       * Tries that the dispatch may begin beyond those that it was let begin before, by the upstream's budgets; null: as many
+       * as its slots take.
+       */
+      readonly starts: number | null;
     }
   /** Start nothing more; report what is in flight, and what was not started as given back. */
   | { readonly kind: "stop" }
@@ -96,6 +110,9 @@ export type ReportReply =
 export type ClaimReply =
   | Exclude<ReportReply, { kind: "run" }>
   | (Extract<ReportReply, { kind: "run" }> & { readonly batch: BatchContext });
+
+/** The answer to a consumer that has claimed no dispatch, and would take one on. Null: there is nothing for it. */
+export type NextClaim = (Extract<ClaimReply, { kind: "run" }> & { readonly token: string }) | null;
 
 /** A line that is not settled: give it to somebody at `dueAt`, null for at once. */
 export interface GivenBackLine {
@@ -135,8 +152,17 @@ export interface Report extends AnswerCounts {
   readonly phase: Exclude<DispatchPhase, "sent">;
   /** The input's bytes were not there. */
   readonly inputMissing: boolean;
-  /** The answers by class. Absent in reports of an older Worker: then those that were pressure count as busy. */
-  readonly heard?: AnswersHeard;
+  /** The answers by class. */
+  readonly heard: AnswersHeard;
+  /** Tries that it would begin at once if the upstream's budgets let it. */
+  readonly wantedStarts: number;
+  /** Lines in flight now, and lines that it has and that are not. Absent in reports of an older Worker. */
+  readonly inFlight?: number;
+  readonly waiting?: number;
+  /** What its lines took of the upstream's budgets since the last report. One that is sent again says it again. */
+  readonly spent: Spending;
+  /** How many lines its consumer could have in flight for it. Absent in reports of an older Worker: as before. */
+  readonly canUse?: number;
   /** Other slices that are with its token are taken back. Older consumers do not say it: nothing is taken back then. */
   readonly holds?: HeldSlices;
 }
@@ -151,12 +177,19 @@ export interface Coordinator {
   cancel(): Promise<CancelReply>;
   /** A consumer takes a dispatch on. A token counts once. */
   claim(token: string): Promise<ClaimReply>;
+  /**
+   * A consumer that works for other dispatches takes one on, with at most `slots` lines in flight: the one that has waited
+   * longest in a queue, whose message then means nothing any more, or one that would have been sent next.
+   */
+  claimNext(slots: number): Promise<NextClaim>;
   /** A consumer says what became of lines, and asks for more. The same report may come again. */
   report(report: Report): Promise<ReportReply>;
   /** The queue gave up on a dispatch. */
   deadLettered(token: string): Promise<void>;
-  /** Another batch has begun or ended to run on its upstream, and its share is no longer what it was. */
-  shareChanged(): Promise<void>;
+  /** The pacer of its upstream says what it may have. Null: the batch is not here any more. */
+  takeGrant(grant: Grant): Promise<Statement | null>;
+  /** The pacer asks what it holds. Null: the batch is not here any more. */
+  describeLoad(): Promise<Statement | null>;
   /** The sweep found a batch that is not final; `copy` is what D1 says of it. */
   wake(copy: BatchRecord): Promise<void>;
 }

@@ -1,24 +1,27 @@
 /** Who may work on a batch and how much: slots among dispatches, dispatches to send, lines to hand over. Pure. */
 
-import { MOST_DISPATCHES } from "./consumers.ts";
 import { type DispatchPhase, TAKES_SLICES_FOR_MS } from "./conversation.ts";
+import { queueOf } from "./dispatch-tokens.ts";
 
 export interface DispatchState {
   readonly token: string;
   readonly phase: Exclude<DispatchPhase, "leaving">;
   /** When it was sent, or claimed. */
   readonly since: Date;
-  readonly openLines: number;
-  /** Lines that it was last told it may have in flight. */
-  readonly slots: number;
+  /** It has no more lines in flight: as many as it was told it may have, or had when it last reported, and are with it. */
+  readonly heldLines: number;
+  /** It may not have more lines in flight; Infinity where nothing but `linesPerInvocation` limits it. */
+  readonly mostSlots: number;
 }
 
 export interface Demand {
-  /** Lines that may be in flight upstream at once. */
+  /** Lines of the batch that may be in flight at once: all that its dispatches hold together is kept within it. */
   readonly allowedLines: number;
   /** Lines that nobody has and that could run now. */
   readonly claimableLines: number;
   readonly linesPerInvocation: number;
+  /** The most dispatches that the batch may have. */
+  readonly mostDispatches: number;
   readonly dispatches: readonly DispatchState[];
 }
 
@@ -27,13 +30,13 @@ const WAITS_TOO_LONG_MS = 10_000;
 
 /** How many further dispatches to send. */
 export function planDispatches(demand: Demand): number {
-  const { allowedLines, claimableLines, linesPerInvocation, dispatches } = demand;
+  const { allowedLines, claimableLines, linesPerInvocation, mostDispatches, dispatches } = demand;
   const sentSlots = linesPerInvocation * dispatches.filter(({ phase }) => phase === "sent").length;
   const workingSlots = sharedSlots(demand);
-  const freeSlots = allowedLines - windingDownLines(demand) - sentSlots - workingSlots;
+  const freeSlots = allowedLines - heldBy(demand, "winding_down") - sentSlots - workingSlots;
   const unservedLines = claimableLines - sentSlots;
   const wanted = Math.ceil(Math.min(freeSlots, unservedLines) / linesPerInvocation);
-  return Math.max(0, Math.min(wanted, MOST_DISPATCHES - dispatches.length));
+  return Math.max(0, Math.min(wanted, mostDispatches - dispatches.length));
 }
 
 /**
@@ -48,19 +51,21 @@ export function planScaleMessages(sentNow: number, atOnce: number, hadAtOnce: nu
 }
 
 /**
- * How many lines `token` may have in flight. What is allowed is shared out evenly among those that work, but what others
- * were given is theirs until they have heard of their smaller part. 0 means that more dispatches work than there are
- * lines allowed, and this one has nothing to do.
+ * How many lines `token` may have in flight. What is allowed is shared out evenly among those that work, but what one
+ * cannot have goes to the others, and what others hold is theirs until they have heard of their smaller part. 0: others hold all that is allowed, and this one has
+ * nothing to do.
  */
 export function planSlots(demand: Demand, token: string): number {
   const working = demand.dispatches.filter(({ phase }) => phase === "working");
   const rank = working.findIndex((dispatch) => dispatch.token === token);
-  if (rank === -1) return 0;
-  const shared = Math.max(1, demand.allowedLines - windingDownLines(demand));
-  const even = Math.floor(shared / working.length);
-  const share = rank < shared % working.length ? even + 1 : even;
-  const given = working.reduce((slots, dispatch) => (dispatch.token === token ? slots : slots + dispatch.slots), 0);
-  return Math.min(demand.linesPerInvocation, share, Math.max(1, shared - given));
+  const own = working[rank];
+  if (own === undefined) return 0;
+  const shared = Math.max(0, demand.allowedLines - heldBy(demand, "winding_down"));
+  const most = working.map(({ mostSlots }) => Math.min(demand.linesPerInvocation, mostSlots));
+  const share = shareEvenly(shared, most)[rank] ?? 0;
+  const free = shared - heldBy(demand, "working") + own.heldLines;
+  // One line that it holds already is no further one.
+  return Math.min(share, Math.max(free, Math.min(1, own.heldLines)));
 }
 
 /**
@@ -78,25 +83,40 @@ export function planGrant(demand: Demand, slots: number, wantedLines: number): n
 }
 
 /**
- * Whether `token` has had its time: another dispatch has waited for a consumer long enough, and the platform adds
- * consumers as others end (developers.cloudflare.com/queues/configuration/consumer-concurrency).
+ * Whether `token` has had its time: another dispatch has waited in the same queue long enough, and the platform adds
+ * consumers to a queue as others end (developers.cloudflare.com/queues/configuration/consumer-concurrency).
  */
 export function mustMakeRoom({ dispatches }: Demand, token: string, now: Date): boolean {
   const hasLasted = (dispatch: DispatchState, ms: number) => now.getTime() >= dispatch.since.getTime() + ms;
   const own = dispatches.find((dispatch) => dispatch.token === token);
   if (own === undefined || !hasLasted(own, TAKES_SLICES_FOR_MS)) return false;
-  return dispatches.some((other) => other.phase === "sent" && hasLasted(other, WAITS_TOO_LONG_MS));
+  const waiting = dispatches.filter(({ phase }) => phase === "sent");
+  return waiting.some((other) => queueOf(other.token) === queueOf(token) && hasLasted(other, WAITS_TOO_LONG_MS));
 }
 
 function sharedSlots(demand: Demand): number {
-  const count = demand.dispatches.filter(({ phase }) => phase === "working").length;
-  return Math.min(count * demand.linesPerInvocation, Math.max(count, demand.allowedLines));
+  const working = demand.dispatches.filter(({ phase }) => phase === "working");
+  const most = working.reduce((slots, { mostSlots }) => slots + Math.min(demand.linesPerInvocation, mostSlots), 0);
+  return Math.min(most, Math.max(working.length, demand.allowedLines));
 }
 
-/** Of the lines that such a dispatch still has, no more are in flight than it has slots. */
-function windingDownLines({ dispatches }: Demand): number {
-  return dispatches.reduce(
-    (lines, { phase, openLines, slots }) => (phase === "winding_down" ? lines + Math.min(openLines, slots) : lines),
-    0,
-  );
+/** Whole lines, none more than it may have; what is left over goes to the first. */
+function shareEvenly(lines: number, most: readonly number[]): readonly number[] {
+  const shares = most.map(() => 0);
+  let left = lines;
+  let isGrowing = true;
+  while (left > 0 && isGrowing) {
+    isGrowing = false;
+    for (const [rank, share] of shares.entries()) {
+      if (left <= 0 || share >= (most[rank] ?? 0)) continue;
+      shares[rank] = share + 1;
+      left -= 1;
+      isGrowing = true;
+    }
+  }
+  return shares;
+}
+
+function heldBy({ dispatches }: Demand, phase: DispatchState["phase"]): number {
+  return dispatches.reduce((lines, one) => (one.phase === phase ? lines + one.heldLines : lines), 0);
 }

@@ -41,6 +41,13 @@ export interface LiveDispatch {
   readonly leaseUntil: number;
   /** Lines that it was last told it may have in flight. */
   readonly slots: number;
+  /** It shares its consumer with other dispatches, and may not have more lines in flight than this. In memory alone. */
+  readonly mostSlots: number;
+  /** Lines that it had in flight when it last reported, and those with the ones that it had or was given then. */
+  readonly inFlight: number;
+  readonly lines: number;
+  /** Tries that it would begin at once beyond those that it may, as it last said; null: it has not said. */
+  readonly wantedStarts: number | null;
   /** Number of its latest report; 0: none since it was claimed, or since the restart. */
   readonly exchange: number;
 }
@@ -63,6 +70,10 @@ export class Dispatches {
         since,
         leaseUntil: since + LEASE_MS,
         slots: phase === "sent" ? 0 : slots,
+        mostSlots: Infinity,
+        inFlight: 0,
+        lines: Infinity,
+        wantedStarts: null,
         exchange: 0,
       });
     }
@@ -87,7 +98,8 @@ export class Dispatches {
     if (this.#live.size === 0) this.#hadAtOnce = 0;
     const since = now.getTime();
     const patience = doublingPause(UNCLAIMED_MS, MAX_UNCLAIMED_MS, this.#unclaimedInARow);
-    this.#set({ token, phase: "sent", since, leaseUntil: since + patience, slots: 0, exchange: 0 });
+    const none = { slots: 0, mostSlots: Infinity, inFlight: 0, lines: 0, wantedStarts: null, exchange: 0 };
+    this.#set({ token, phase: "sent", since, leaseUntil: since + patience, ...none });
   }
 
   /** A consumer asks for it. @returns false when it is not in the queue any more: a token counts once. */
@@ -116,8 +128,38 @@ export class Dispatches {
     return true;
   }
 
+  /** @param lines that it has, in flight or not. */
+  noteLines(token: string, inFlight: number, lines: number): void {
+    this.#change(token, { inFlight, lines });
+  }
+
+  noteWantedStarts(token: string, wantedStarts: number): void {
+    this.#change(token, { wantedStarts });
+  }
+
+  /** Of all that have said it; null: nobody is at work. */
+  get wantedStarts(): number | null {
+    if (this.#consumers === 0) return null;
+    return [...this.#live.values()].reduce((sum, { wantedStarts }) => sum + (wantedStarts ?? 0), 0);
+  }
+
+  /** It is given further lines. */
+  addLines(token: string, count: number): void {
+    this.#change(token, { lines: (this.#live.get(token)?.lines ?? 0) + count });
+  }
+
   setSlots(token: string, slots: number): void {
     this.#change(token, { slots });
+  }
+
+  /** What its consumer can spare for it. */
+  limitSlots(token: string, mostSlots: number): void {
+    this.#change(token, { mostSlots });
+  }
+
+  /** There was nothing for the consumer that claimed it: it is where it was. */
+  restore(before: LiveDispatch): void {
+    this.#set(before);
   }
 
   drop(token: string): void {
@@ -132,11 +174,13 @@ export class Dispatches {
   /**
    * Gives those that are overdue more time when they may still be in the queue, because it has a message that is as old:
    * what is sent again would wait at its end.
-   * @param oldest when the oldest message was sent that nobody has acknowledged; null: there is none.
+   * @param oldestFor when the oldest message was sent that nobody has acknowledged, in the queue of a token; null: there is
+   * none.
    */
-  awaitQueue(oldest: Date | null, now: Date): void {
-    if (oldest === null) return;
+  awaitQueue(oldestFor: (token: string) => Date | null, now: Date): void {
     for (const { token, since } of this.findOverdue(now)) {
+      const oldest = oldestFor(token);
+      if (oldest === null) continue;
       const mayBeThere = oldest.getTime() <= since + CLOCK_SLACK_MS && now.getTime() < since + MAX_QUEUED_MS;
       if (mayBeThere) this.#change(token, { leaseUntil: now.getTime() + UNCLAIMED_MS });
     }
@@ -164,14 +208,22 @@ export class Dispatches {
     return times.length === 0 ? null : Math.min(...times);
   }
 
-  /** For the plan. @param openLinesOf lines that are with a token. */
-  states(openLinesOf: (token: string) => number): readonly DispatchState[] {
-    return [...this.#live.values()].map(({ token, phase, since, slots }) => ({
+  /**
+   * Lines that dispatches have and that are not finished: results that a consumer has not stored yet keep their lines open,
+   * and no slot busy. @param openLines lines that are with each token.
+   */
+  unfinishedLines(openLines: ReadonlyMap<string, number>): number {
+    return [...openLines].reduce((sum, [token, open]) => sum + Math.min(open, this.#live.get(token)?.lines ?? open), 0);
+  }
+
+  /** For the plan. @param openLines lines that are with each token. */
+  states(openLines: ReadonlyMap<string, number>): readonly DispatchState[] {
+    return [...this.#live.values()].map(({ token, phase, since, slots, mostSlots, inFlight, lines }) => ({
       token,
       phase,
+      mostSlots,
       since: new Date(since),
-      slots,
-      openLines: phase === "winding_down" ? openLinesOf(token) : 0,
+      heldLines: phase === "sent" ? 0 : Math.min(openLines.get(token) ?? 0, lines, Math.max(slots, inFlight)),
     }));
   }
 

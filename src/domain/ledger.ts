@@ -18,19 +18,12 @@ import {
   nextDue,
   type PendingLine,
   pendingLines,
-  type SliceProgress,
+  type SliceState,
   toClaimedLine,
   UNTRIED,
   untried,
 } from "./line-state.ts";
-import { type ClaimedSlice, findSlice, type Slice } from "./slices.ts";
-
-export interface SliceState {
-  readonly slice: Slice;
-  readonly progress: SliceProgress;
-  /** Who works on it; null: nobody. */
-  readonly token: string | null;
-}
+import { type ClaimedSlice, findSlice } from "./slices.ts";
 
 export class Ledger {
   readonly #slices: SliceState[];
@@ -63,20 +56,27 @@ export class Ledger {
     return last === undefined ? 0 : last.firstLine + last.lineCount;
   }
 
+  get meanLineBytes(): number {
+    const last = this.#slices.at(-1)?.slice;
+    return last === undefined ? 0 : (last.byteStart + last.byteLength) / this.totalLines;
+  }
+
   get unsettledLines(): number {
     return this.#unsettled;
   }
 
   /** Lines that are with somebody. */
   get openLines(): number {
-    let lines = 0;
-    for (const open of this.#open.values()) lines += open.size;
-    return lines;
+    return [...this.#open.values()].reduce((lines, open) => lines + open.size, 0);
   }
 
-  openLinesOf(token: string): number {
-    let lines = 0;
-    for (const [index, open] of this.#open) if (this.#slices[index]?.token === token) lines += open.size;
+  /** How many of them are with whom. */
+  openLinesByToken(): ReadonlyMap<string, number> {
+    const lines = new Map<string, number>();
+    for (const [index, open] of this.#open) {
+      const token = this.#slices[index]?.token;
+      if (token !== null && token !== undefined) lines.set(token, (lines.get(token) ?? 0) + open.size);
+    }
     return lines;
   }
 

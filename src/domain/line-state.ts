@@ -37,6 +37,13 @@ export type LineState = PendingLine | null;
 /** `fresh`: nothing of it was ever reported or taken back. `settled`: every line is. A list: one entry a line. */
 export type SliceProgress = "fresh" | "settled" | readonly LineState[];
 
+export interface SliceState {
+  readonly slice: Slice;
+  readonly progress: SliceProgress;
+  /** Who works on it; null: nobody. */
+  readonly token: string | null;
+}
+
 export const UNTRIED: PendingLine = { attempts: 0, dueAt: 0 };
 
 /** A line that this many consumers died with runs alone: it may be what kills them. */

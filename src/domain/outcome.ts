@@ -1,5 +1,6 @@
 /** What came of sending one line to an upstream. Prompts and completions live in `body` alone, never in messages. */
 import type { Usage } from "./batch.ts";
+import type { RateLimit } from "./rate-limit.ts";
 
 /** The upstream answered over HTTP, with whatever status. */
 export interface Answer {
@@ -14,6 +15,8 @@ export interface Answer {
   readonly usage: Usage | null;
   /** From `retry-after` or `retry-after-ms`; null when absent or nonsense. Not capped. */
   readonly retryAfterSeconds: number | null;
+  /** From `x-ratelimit-…` headers; null when there were none that make sense. */
+  readonly rateLimit: RateLimit | null;
 }
 
 /** No answer to keep: the network failed, time ran out, or the answer was too large to hold. */

@@ -5,7 +5,7 @@
  * is for the oldest, so that none waits for ever, the rest for those that are nearest to their end. Pure.
  */
 
-/** A batch that runs, as D1 last heard of it. */
+/** A batch that runs. */
 export interface RunningBatch {
   readonly id: string;
   readonly unsettledLines: number;
@@ -15,8 +15,8 @@ export interface RunningBatch {
 
 /** An upstream and who wants it. */
 export interface UpstreamLoad {
-  /** The upstream's `maxInFlight`. */
-  readonly maxInFlight: number;
+  /** Lines that it may have in flight. */
+  readonly lines: number;
   readonly linesPerInvocation: number;
   /** Every batch that runs on the upstream, the oldest first. */
   readonly running: readonly RunningBatch[];
@@ -25,61 +25,58 @@ export interface UpstreamLoad {
 /** This many batches have a turn at once, even where one consumer could take all lines of the upstream. */
 const MIN_TURNS = 8;
 
-/** Lines that the batch `id` may have in flight; 0: it is not its turn. One that is not listed has a turn. */
-export function planShare(load: UpstreamLoad, id: string): number {
-  return planShares(load).get(id) ?? turnLinesOf(load);
-}
-
-/** The running batches with this one as it is now; without it when it can run nothing. */
-export function withBatch(running: readonly RunningBatch[], batch: RunningBatch): readonly RunningBatch[] {
-  const others = running.filter(({ id }) => id !== batch.id);
-  return batch.runnableLines === 0 ? others : [...others, batch].toSorted((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-/** Ids of the other batches whose share depends on whether `changed` runs. */
-export function findAffected(load: UpstreamLoad, changed: RunningBatch): readonly string[] {
-  const others = load.running.filter(({ id }) => id !== changed.id);
-  const without = planShares({ ...load, running: others });
-  const beside = planShares({ ...load, running: withBatch(others, changed) });
-  return others.map(({ id }) => id).filter((id) => without.get(id) !== beside.get(id));
-}
-
-function turnLinesOf({ maxInFlight, linesPerInvocation }: UpstreamLoad): number {
-  return Math.max(1, Math.min(linesPerInvocation, Math.floor(maxInFlight / MIN_TURNS)));
-}
-
-function planShares(load: UpstreamLoad): ReadonlyMap<string, number> {
-  const { maxInFlight, running } = load;
-  const turnLines = turnLinesOf(load);
+/**
+ * Lines that each may have in flight, never more than it could use; whoever is not there waits for its turn. In the order in
+ * which they come first where there is no room for all.
+ */
+export function planShares(load: UpstreamLoad): ReadonlyMap<string, number> {
+  const { lines, running } = load;
+  if (lines < 1) return new Map();
+  const turnLines = Math.max(1, Math.min(load.linesPerInvocation, Math.floor(lines / MIN_TURNS)));
   const needed = running.reduce((sum, { runnableLines }) => sum + Math.min(runnableLines, turnLines), 0);
-  if (needed <= maxInFlight) {
-    const share = evenShare(maxInFlight, running);
-    return new Map(running.map(({ id }) => [id, share]));
-  }
+  return needed <= lines ? shareEvenly(lines, running) : takeTurns(lines, turnLines, running);
+}
+
+function takeTurns(lines: number, turnLines: number, running: readonly RunningBatch[]): ReadonlyMap<string, number> {
   const shares = new Map<string, number>();
-  let room = maxInFlight;
-  function takeTurns(order: readonly RunningBatch[], keptRoom: number): void {
+  let room = lines;
+  function give(order: readonly RunningBatch[], keptRoom: number): void {
     for (const { id, runnableLines } of order) {
-      const lines = room <= keptRoom ? 0 : Math.min(runnableLines, turnLines, room);
-      if ((shares.get(id) ?? 0) > 0) continue;
-      shares.set(id, lines);
-      room -= lines;
+      if (room <= keptRoom) return;
+      if (shares.has(id) || runnableLines === 0) continue;
+      const share = Math.min(runnableLines, turnLines, room);
+      shares.set(id, share);
+      room -= share;
     }
   }
-  takeTurns(running, maxInFlight / 2);
-  const smallestFirst = running.toSorted((a, b) => a.unsettledLines - b.unsettledLines);
-  takeTurns(smallestFirst, 0);
+  give(running, lines / 2);
+  give(
+    running.toSorted((a, b) => a.unsettledLines - b.unsettledLines),
+    0,
+  );
   return shares;
 }
 
-/** The most that each may have so that together they have no more than there is. */
-function evenShare(maxInFlight: number, running: readonly RunningBatch[]): number {
+/** What is left over after even parts of whole lines goes, one line each, to the oldest. */
+function shareEvenly(lines: number, running: readonly RunningBatch[]): ReadonlyMap<string, number> {
   const smallestFirst = running.toSorted((a, b) => a.runnableLines - b.runnableLines);
-  let room = maxInFlight;
-  for (const [index, { runnableLines }] of smallestFirst.entries()) {
-    const share = room / (smallestFirst.length - index);
-    if (runnableLines >= share) return Math.max(1, Math.floor(share));
-    room -= runnableLines;
+  const shares = new Map<string, number>();
+  let room = lines;
+  /** Of those that could use more. */
+  let evenPart: number | null = null;
+  for (const [index, { id, runnableLines }] of smallestFirst.entries()) {
+    const part: number = evenPart ?? Math.floor(room / (smallestFirst.length - index));
+    if (runnableLines > part) evenPart = part;
+    const share = Math.min(runnableLines, part);
+    shares.set(id, share);
+    room -= share;
   }
-  return maxInFlight;
+  for (const { id, runnableLines } of running) {
+    if (room === 0) break;
+    const share = shares.get(id) ?? 0;
+    if (share === runnableLines) continue;
+    shares.set(id, share + 1);
+    room -= 1;
+  }
+  return shares;
 }

@@ -23,7 +23,7 @@ const PATIENCE_MS = 3000;
 export async function checkHealth(headers: Headers, env: Env): Promise<Health> {
   const settings = readSettings(env);
   if (settings === null) return { status: "misconfigured" };
-  return (await isAdmin(headers, settings)) ? checkStores(env) : { status: "ok" };
+  return (await isAdmin(headers, settings)) ? checkStores(env, settings) : { status: "ok" };
 }
 
 function readSettings(env: Env): Settings | null {
@@ -35,11 +35,11 @@ function readSettings(env: Env): Settings | null {
   }
 }
 
-async function checkStores(env: Env): Promise<Health> {
+async function checkStores(env: Env, { dispatchQueues }: Settings): Promise<Health> {
   const [d1, r2, queue] = await Promise.all([
     check(() => probeDatabase(env.DB)),
     check(() => probeBucket(env.BUCKET)),
-    check(() => Promise.all([env.DISPATCHES.metrics(), env.DEAD_LETTERS.metrics()])),
+    check(() => Promise.all([...dispatchQueues, env.DEAD_LETTERS].map((one) => one.metrics()))),
   ]);
   const checks = { d1, r2, queue };
   const status = Object.values(checks).every((result) => result === "ok") ? "ok" : "unavailable";

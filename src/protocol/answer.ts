@@ -4,6 +4,7 @@
  */
 import { firstCharacters } from "../domain/characters.ts";
 import type { Answer, Failure } from "../domain/outcome.ts";
+import type { RateLimit } from "../domain/rate-limit.ts";
 import { member, parseJson, type ParsedJson } from "./json.ts";
 import { toOneLine } from "./raw-json.ts";
 import { readUsage } from "./usage.ts";
@@ -12,6 +13,7 @@ export interface UpstreamReply {
   readonly statusCode: number;
   readonly requestId: string | null;
   readonly retryAfterSeconds: number | null;
+  readonly rateLimit: RateLimit | null;
   readonly text: string;
 }
 
@@ -33,7 +35,7 @@ const CODE_OF_STATUS: ReadonlyMap<number, string> = new Map([
  * A success is a 2xx with any JSON. An array or a string where an object belongs is kept like the rest: it may
  * be a paid answer, and its shape is between the client and the upstream.
  */
-export function readAnswer({ statusCode, requestId, retryAfterSeconds, text }: UpstreamReply): Answer {
+export function readAnswer({ statusCode, requestId, retryAfterSeconds, rateLimit, text }: UpstreamReply): Answer {
   const parsed = parseJson(text);
   const isSuccess = parsed.ok && statusCode >= 200 && statusCode <= 299;
   return {
@@ -44,6 +46,7 @@ export function readAnswer({ statusCode, requestId, retryAfterSeconds, text }: U
     failure: isSuccess ? null : readFailure(statusCode, parsed),
     usage: isSuccess ? readUsage(member(parsed.value, "usage")) : null,
     retryAfterSeconds,
+    rateLimit,
   };
 }
 

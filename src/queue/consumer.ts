@@ -2,16 +2,33 @@
 import * as z from "zod";
 import { type Settings, settingsOf } from "../config.ts";
 import { doublingPause } from "../domain/backoff.ts";
-import type { BatchContext, Dispatch } from "../domain/conversation.ts";
-import { fillClaimReply } from "../domain/other-version.ts";
+import type { BatchContext, Dispatch, NextClaim } from "../domain/conversation.ts";
+import { fillClaimReply, fillNextClaim } from "../domain/other-version.ts";
 import { logEvent, logFailure } from "../log.ts";
 import { openSealedKey } from "../stores/sealed-key.ts";
-import { type DispatchOrder, DispatchRun } from "./dispatch-run.ts";
+import type { DispatchOrder } from "./dispatch-order.ts";
+import { DispatchRun } from "./dispatch-run.ts";
+import { FurtherWork } from "./further-work.ts";
+import { Invocation } from "./invocation.ts";
 
 /** The queue whose name ends so holds what other queues gave up on. */
 const DEAD_LETTERS_SUFFIX = "dead-letters";
 const MIN_RETRY_DELAY_SECONDS = 10;
 const MAX_RETRY_DELAY_SECONDS = 300;
+
+/** A dispatch that is taken on later than this before the last line may start would have no time for its lines. */
+const LEAST_WORK_MS = 10_000;
+
+type Claimed = NonNullable<NextClaim>;
+
+interface Surroundings {
+  readonly settings: Settings;
+  readonly env: Env;
+}
+
+interface Place extends Surroundings {
+  readonly invocation: Invocation;
+}
 
 type Destination = Pick<DispatchOrder, "upstream" | "apiKey" | "isKeyUnreadable">;
 
@@ -54,22 +71,12 @@ async function consumeMessage(message: Message, consume: (dispatch: Dispatch) =>
 /** @throws when the batch's coordinator cannot be reached: the dispatch is still unclaimed. */
 async function consumeDispatch({ batchId, token }: Dispatch, env: Env, ctx: ExecutionContext): Promise<void> {
   const settings = settingsOf(env);
-  // A stub that threw once may stay broken (developers.cloudflare.com/durable-objects/best-practices/error-handling):
-  // each call has its own.
-  const coordinator = () => env.COORDINATORS.getByName(batchId);
-  const claim = fillClaimReply(await coordinator().claim(token));
+  const claim = fillClaimReply(await env.COORDINATORS.getByName(batchId).claim(token));
   if (claim.kind !== "run") {
     logEvent("dispatch", { batch: batchId, dispatch: token, end: claim.kind });
     return;
   }
-  const run = new DispatchRun({
-    token,
-    claim,
-    ...(await findUpstream(settings, claim.batch)),
-    bucket: env.BUCKET,
-    report: (report) => coordinator().report(report),
-  });
-  const work = logRun(run, claim.batch, token);
+  const work = runInvocation({ ...claim, token }, { settings, env });
   // Local queues hand out one message batch at a time: docs/decisions/local-consumers.md.
   if (settings.consumerWaits) await work;
   else ctx.waitUntil(work);
@@ -80,8 +87,39 @@ async function consumeDeadLetter({ batchId, token }: Dispatch, env: Env): Promis
   await env.COORDINATORS.getByName(batchId).deadLettered(token);
 }
 
-async function logRun(run: DispatchRun, { batchId, upstream }: BatchContext, token: string): Promise<void> {
+/** Works for a dispatch, and for others beside it while slots are idle. Never rejects. */
+async function runInvocation(first: Claimed, { settings, env }: Surroundings): Promise<void> {
+  const invocation = new Invocation(settings.linesPerInvocation);
+  const work = (claimed: Claimed) => runDispatch(claimed, { settings, env, invocation });
+  const { pacerName, upstream } = first.batch;
+  // What has no more to come is one line, which probes, or runs alone because consumers have died with it.
+  if (pacerName === undefined || !first.mayHaveMore) return work(first);
+  const timeoutSeconds = settings.upstreams.get(upstream)?.timeoutSeconds ?? 0;
+  const further = new FurtherWork({
+    invocation,
+    until: invocation.startsUntil(timeoutSeconds) - LEAST_WORK_MS,
+    findWork: (slots) => env.PACERS.getByName(pacerName).findWork(slots),
+    claimNext: async (batchId, slots) => fillNextClaim(await env.COORDINATORS.getByName(batchId).claimNext(slots)),
+    work,
+  });
+  await further.runBeside(work(first));
+}
+
+/** Never rejects. */
+async function runDispatch(claim: Claimed, { settings, env, invocation }: Place): Promise<void> {
   const startedAt = Date.now();
+  const { token, batch } = claim;
+  const { batchId, upstream } = batch;
+  const run = new DispatchRun({
+    token,
+    claim,
+    ...(await findUpstream(settings, batch)),
+    bucket: env.BUCKET,
+    // A stub that threw once may stay broken (developers.cloudflare.com/durable-objects/best-practices/error-handling):
+    // each call has its own.
+    report: (report) => env.COORDINATORS.getByName(batchId).report(report),
+    invocation,
+  });
   const summary = await run.run();
   logEvent("dispatch", { batch: batchId, dispatch: token, upstream, ms: Date.now() - startedAt, ...summary });
 }

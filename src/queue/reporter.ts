@@ -17,8 +17,9 @@ import {
 import { fillReportReply } from "../domain/other-version.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { ClaimedSlice } from "../domain/slices.ts";
+import { isScarce } from "../domain/rate-limit.ts";
+import { NOTHING_SPENT, spendAnswer, type Spending, spendTry, unspend } from "../domain/spending.ts";
 import { logFailure } from "../log.ts";
-import { putChunk } from "../stores/chunks.ts";
 import { chunkKey } from "../stores/object-keys.ts";
 import { FinishedLines, type MadeChunk } from "./finished-lines.ts";
 import type { ReadyLine } from "./slice-lines.ts";
@@ -26,7 +27,8 @@ import type { ReadyLine } from "./slice-lines.ts";
 export interface ReporterOptions {
   readonly batchId: string;
   readonly token: string;
-  readonly bucket: R2Bucket;
+  /** The chunk is stored once this has resolved. */
+  readonly store: (key: string, bytes: Uint8Array) => Promise<void>;
   readonly report: (report: Report) => Promise<ReportReply>;
 }
 
@@ -34,10 +36,19 @@ export interface Exchange {
   readonly wantedLines: number;
   /** With `leaving` all that is finished is stored and reported. */
   readonly phase: Report["phase"];
+  readonly inFlight: number;
+  /** Lines that the consumer has and that are not in flight. */
+  readonly waiting: number;
+  /** Tries that it would begin at once if the upstream's budgets let it. */
+  readonly wantedStarts: number;
+  /** How many lines could be in flight for it. */
+  readonly canUse: number;
 }
 
 /** While the upstream pushes back, the in-flight limit has to hear of it sooner than by the heartbeat. */
 const PRESSURE_REPORT_MS = 1_000;
+/** So often slots are reported free while other batches wait for them. */
+export const RELEASE_REPORT_MS = 1_000;
 const MIN_REST_MS = 200;
 const MAX_REST_MS = 10_000;
 const NO_BYTES = new Uint8Array();
@@ -49,6 +60,16 @@ interface Unreported {
   pressured: number;
   heard: AnswersHeard;
   inputMissing: boolean;
+  spent: Spending;
+}
+
+/** One try of a line, and what came of it. */
+export interface Answered {
+  readonly outcome: Outcome;
+  /** The line fails by itself: what it is answered says nothing of the upstream, but for the pressure. */
+  readonly isSuspect: boolean;
+  readonly sentAt: Date;
+  readonly answeredAt: Date;
 }
 
 export type GivenLine = Pick<ReadyLine, "line" | "sliceIndex" | "attempts" | "history">;
@@ -65,6 +86,7 @@ export class Reporter {
     pressured: 0,
     heard: NOTHING_HEARD,
     inputMissing: false,
+    spent: NOTHING_SPENT,
   };
   /** Puts, reads and reports that failed in a row. */
   #failures = 0;
@@ -113,8 +135,24 @@ export class Reporter {
     return busy + away + refused + stumble > 0;
   }
 
+  /** In ms: when the coordinator may hear of that. */
+  get maySayScarceAt(): number {
+    return this.#lastExchangeAt + MIN_REST_MS;
+  }
+
+  /** The coordinator is to hear soon that the upstream takes little more. */
+  hasScarcity(slots: number): boolean {
+    const { rateLimit, answersWithUsage, tokens } = this.#unreported.spent;
+    return rateLimit !== null && isScarce(rateLimit, slots, tokens / Math.max(1, answersWithUsage));
+  }
+
   get isFull(): boolean {
     return this.#finished.isFull;
+  }
+
+  /** In ms: when slots that others wait for may be reported free. */
+  get mayReleaseAt(): number {
+    return this.#lastExchangeAt + RELEASE_REPORT_MS;
   }
 
   /** In ms: by the heartbeat, or because results are not held any longer. */
@@ -138,9 +176,15 @@ export class Reporter {
     this.#finished.releaseLine({ sliceIndex });
   }
 
-  /** @param isSuspect the line fails by itself: what it is answered says nothing of the upstream, but for the pressure. */
-  noteAnswer(answerClass: AnswerClass, outcome: Outcome, isSuspect: boolean): void {
+  /** A line is sent upstream. */
+  noteTry(): void {
+    this.#unreported.spent = spendTry(this.#unreported.spent);
+  }
+
+  noteAnswer(answerClass: AnswerClass, answered: Answered): void {
+    const { outcome, isSuspect } = answered;
     this.#unreported.answers += 1;
+    this.#unreported.spent = spendAnswer(this.#unreported.spent, answered);
     if (answerClass === "busy" || answerClass === "away") this.#unreported.pressured += 1;
     if (answerClass === "fine" || !isSuspect) {
       this.#unreported.heard = hear(this.#unreported.heard, answerClass, outcome);
@@ -163,7 +207,7 @@ export class Reporter {
    * was cancelled, but wants nothing and does not leave: `isFailing` says that it has to be made again.
    * @returns null when there is no answer.
    */
-  async exchange({ wantedLines, phase }: Exchange): Promise<ReportReply | null> {
+  async exchange({ wantedLines, phase, ...held }: Exchange): Promise<ReportReply | null> {
     const isStored = await this.#storeChunk(phase);
     const chunk = isStored ? (this.#chunk?.made ?? null) : null;
     // A copy: lines that are given back while this report is under way belong to the next one.
@@ -180,6 +224,7 @@ export class Reporter {
         chunk: chunk === null ? null : { key: chunk.key, lines: chunk.lines },
         usage: chunk?.usage ?? null,
         wantedLines: wanted,
+        ...held,
         phase: isStored || phase !== "leaving" ? phase : "winding_down",
         holds: { exchange: this.#exchanges, slices: [...this.#finished.openSlices, ...unsent] },
       });
@@ -192,6 +237,7 @@ export class Reporter {
     this.#unreported.answers -= sent.answers;
     this.#unreported.pressured -= sent.pressured;
     this.#unreported.heard = unhear(this.#unreported.heard, sent.heard);
+    this.#unreported.spent = unspend(this.#unreported.spent, sent.spent);
     if (!isStored) return reply;
     this.#chunk = null;
     this.#failures = 0;
@@ -202,7 +248,7 @@ export class Reporter {
 
   /** @returns false when there is a chunk and R2 does not take it. */
   async #storeChunk(phase: Report["phase"]): Promise<boolean> {
-    const { batchId, bucket } = this.#options;
+    const { batchId, store } = this.#options;
     if (this.#chunk === null) {
       const scope = phase === "leaving" ? "everything" : this.#finished.scopeAt(new Date());
       const made = this.#finished.makeChunk(scope, chunkKey(batchId, crypto.randomUUID()));
@@ -210,7 +256,7 @@ export class Reporter {
     }
     if (this.#chunk === null || this.#chunk.state === "stored") return true;
     try {
-      await putChunk(bucket, this.#chunk.made.key, this.#chunk.made.bytes);
+      await store(this.#chunk.made.key, this.#chunk.made.bytes);
       this.#chunk = { made: { ...this.#chunk.made, bytes: NO_BYTES }, state: "stored" };
       return true;
     } catch (error) {

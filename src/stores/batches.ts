@@ -4,7 +4,6 @@
  */
 import { BATCH_STATUSES, type BatchRecord, isFinal } from "../domain/batch.ts";
 import type { FileRecord } from "../domain/file.ts";
-import type { RunningBatch } from "../domain/upstream-share.ts";
 import { type BatchRow, fromBatchRow, toBatchValues, toJson } from "./batch-row.ts";
 import { toFileValues } from "./files.ts";
 
@@ -24,14 +23,13 @@ export async function saveBatch(db: D1Database, batch: BatchRecord): Promise<voi
  * Writes how far a batch has come, as long as its copy has the same status. A quarter of the rows of
  * `saveBatch`, which touches the indexes on the status too.
  */
-export async function saveProgress(
-  db: D1Database,
-  { id, status, counts, usage }: BatchRecord,
-  runnableLines: number,
-): Promise<void> {
+export async function saveProgress(db: D1Database, { id, status, counts, usage }: BatchRecord): Promise<void> {
   await db
-    .prepare("UPDATE batches SET completed = ?3, failed = ?4, usage = ?5, runnable = ?6 WHERE id = ?1 AND status = ?2")
-    .bind(id, status, counts.completed, counts.failed, toJson(usage), runnableLines)
+    .prepare(
+      `UPDATE batches SET completed = ?3, failed = ?4, usage = ?5
+       WHERE id = ?1 AND status = ?2 AND (completed <> ?3 OR failed <> ?4)`,
+    )
+    .bind(id, status, counts.completed, counts.failed, toJson(usage))
     .run();
 }
 
@@ -49,26 +47,6 @@ export async function findBatch(db: D1Database, tenant: string, id: string): Pro
     .bind(id, tenant)
     .first<BatchRow>();
   return row === null ? null : fromBatchRow(row);
-}
-
-/** Batches with lines to run, of all tenants: they share the upstream. The oldest first, as their ids have it. */
-export async function listRunningBatches(
-  db: D1Database,
-  upstream: string,
-  now: Date,
-): Promise<readonly RunningBatch[]> {
-  const { results } = await db
-    .prepare(
-      `SELECT id, total - completed - failed AS unsettled, COALESCE(runnable, total - completed - failed) AS runnable
-       FROM batches
-       WHERE upstream = ?1 AND status = 'in_progress' AND ${LIVE_BATCH} AND expires_at > ?2 AND runnable IS NOT 0`,
-    )
-    .bind(upstream, now.getTime())
-    .all<{ id: string; unsettled: number; runnable: number }>();
-  // Sorted here, for the index is not in this order, and D1 bills by what it reads.
-  return results
-    .map(({ id, unsettled, runnable }) => ({ id, unsettledLines: unsettled, runnableLines: runnable }))
-    .toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** Whether a live batch of the file's own tenant reads it: any at all, or any but `exceptBatchId`. */

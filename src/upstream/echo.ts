@@ -82,6 +82,7 @@ function toOutcome(
       retryAfterMs: null,
       now: new Date(),
     }),
+    rateLimit: null,
     text,
   });
 }

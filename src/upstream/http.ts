@@ -8,6 +8,7 @@ import { canBeSent } from "../domain/bearer-key.ts";
 import { MAX_ANSWER_BYTES } from "../domain/limits.ts";
 import { noAnswer, type Outcome } from "../domain/outcome.ts";
 import { readRetryAfter } from "../domain/retry-after.ts";
+import { readRateLimit } from "./rate-limit-headers.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
 /** Of an answer, this much is read without asking for room. */
@@ -54,6 +55,7 @@ async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal
     redirect: "manual",
     signal,
   });
+  const rateLimit = readRateLimit(response.headers, new Date());
   const text = await readText(response, request.reserve);
   if (text === null) return noAnswer("response_too_large");
   return readAnswer({
@@ -64,6 +66,7 @@ async function exchange(upstream: HttpUpstream, request: UpstreamRequest, signal
       retryAfterMs: response.headers.get("retry-after-ms"),
       now: new Date(),
     }),
+    rateLimit,
     text,
   });
 }

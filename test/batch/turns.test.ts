@@ -27,15 +27,20 @@ async function finish(batch: HeldBatch): Promise<void> {
   expect(await batch.row()).toMatchObject({ status: "completed" });
 }
 
+/** Its pacer has told it something, and its alarm is due. */
+async function hasNews(batch: HeldBatch): Promise<void> {
+  await vi.waitFor(async () => expect((await batch.alarmTime()) ?? Infinity).toBeLessThanOrEqual(Date.now()));
+}
+
 describe("when an upstream has no room for two batches", () => {
-  test("the younger one waits, and looks again every few seconds", async () => {
+  test("the younger one waits, and says every half a minute that it is there", async () => {
     const { launchOlder, launchYounger } = await launchTwo();
     const older = await launchOlder();
     const younger = await launchYounger();
     expect(older.tokens).toHaveLength(1);
     expect(younger.tokens).toEqual([]);
     expect(await younger.status()).toBe("in_progress");
-    expect(((await younger.alarmTime()) ?? Infinity) - Date.now()).toBeLessThanOrEqual(5000);
+    expect(((await younger.alarmTime()) ?? Infinity) - Date.now()).toBeLessThanOrEqual(30_000);
   });
 
   test("it has its turn when the older one has ended", async () => {
@@ -49,13 +54,13 @@ describe("when an upstream has no room for two batches", () => {
     await finish(younger);
   });
 
-  test("it is told of that, and looks within a second", async () => {
+  test("it is told of that at once", async () => {
     const { launchOlder, launchYounger } = await launchTwo();
     const older = await launchOlder();
     const younger = await launchYounger();
-    const lookedAt = Date.now();
     await finish(older);
-    await vi.waitFor(async () => expect(await younger.alarmTime()).toBe(lookedAt + 1000));
+    await hasNews(younger);
+    expect(await younger.alarmTime()).toBeLessThanOrEqual(Date.now());
   });
 
   test("whoever ends is not told by those that come", async () => {
@@ -63,7 +68,7 @@ describe("when an upstream has no room for two batches", () => {
     const older = await launchOlder();
     await older.stub.cancel();
     const before = await older.alarmTime();
-    await older.stub.shareChanged();
+    await older.stub.describeLoad();
     expect(await older.alarmTime()).toBe(before);
     await launchYounger();
     expect(await older.status()).toBe("cancelling");
@@ -77,13 +82,15 @@ describe("when an upstream has no room for two batches", () => {
     passSeconds(5);
     await younger.alarm();
     const settled = { token, slices: slices.slice(0, 1) };
-    expect(await younger.settle(settled, { wantedLines: 2 })).toMatchObject({ kind: "run", slots: 1, slices: [] });
+    expect(await younger.settle(settled, { wantedLines: 2 })).toMatchObject({ kind: "stop" });
     await younger.report({ token, phase: "leaving" });
+    passSeconds(1);
     await younger.alarm();
+    await hasNews(older);
     await older.alarm();
     expect([older.tokens.length, younger.tokens.length]).toEqual([1, 1]);
     await finish(older);
-    passSeconds(5);
+    await hasNews(younger);
     await younger.alarm();
     expect(younger.tokens).toHaveLength(2);
     await finish(younger);
@@ -122,7 +129,7 @@ describe("when an upstream has no room for two batches", () => {
     expect(younger.tokens).toEqual([]);
   });
 
-  test("one that waits writes nothing into D1 when it is loaded anew", async () => {
+  test("one that waits asks D1 only to write what is new when it is loaded anew", async () => {
     const { launchOlder, launchYounger } = await launchTwo();
     await launchOlder();
     const younger = await launchYounger();
@@ -132,7 +139,7 @@ describe("when an upstream has no room for two batches", () => {
     await younger.alarm();
     const statements = prepare.mock.calls.map(([sql]) => sql.slice(0, 6));
     prepare.mockRestore();
-    expect(statements).toEqual(["SELECT"]);
+    expect(statements).toEqual(["UPDATE"]);
   });
 
   test("a dispatch that winds down has no more in flight than before", async () => {

@@ -16,8 +16,8 @@ const MOST_PER_1000_LINES: readonly (readonly [BatchSpec, Partial<Record<PricedU
     {
       workerRequests: 13,
       queueOperations: 36,
-      objectRequests: 90,
-      objectRowsWritten: 145,
+      objectRequests: 102,
+      objectRowsWritten: 153,
       databaseRowsWritten: 10,
       bucketClassA: 21,
       bucketClassB: 58,
@@ -27,14 +27,14 @@ const MOST_PER_1000_LINES: readonly (readonly [BatchSpec, Partial<Record<PricedU
   [
     { lines: 5000, answerBytes: ANSWER_BYTES, meanLatencySeconds: 15 },
     {
-      workerRequests: 27,
-      queueOperations: 66,
-      objectRequests: 520,
-      objectRowsWritten: 445,
-      databaseRowsWritten: 51,
-      bucketClassA: 113,
-      bucketClassB: 168,
-      logLines: 24,
+      workerRequests: 30,
+      queueOperations: 73,
+      objectRequests: 640,
+      objectRowsWritten: 520,
+      databaseRowsWritten: 55,
+      bucketClassA: 114,
+      bucketClassB: 171,
+      logLines: 26,
     },
   ],
 ];

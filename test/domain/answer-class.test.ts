@@ -4,7 +4,7 @@ import { type Answer, noAnswer, type Outcome } from "../../src/domain/outcome.ts
 
 function answered(statusCode: number, failure = { code: "some_code", message: "Some message." }): Answer {
   const isSuccess = statusCode < 300;
-  const rest = { requestId: null, body: "{}", usage: null, retryAfterSeconds: null };
+  const rest = { requestId: null, body: "{}", usage: null, retryAfterSeconds: null, rateLimit: null };
   return { kind: "answered", statusCode, failure: isSuccess ? null : failure, ...rest };
 }
 

@@ -8,6 +8,7 @@ import {
   isProbeDue,
   isRefusedForGood,
   isStumbleFinal,
+  joinHeard,
   NOTHING_HEARD,
   observeAnswers,
   type Pause,
@@ -173,6 +174,7 @@ describe("what is heard", () => {
     failure: { code: "c", message: "m" },
     usage: null,
     retryAfterSeconds,
+    rateLimit: null,
   });
 
   test("counts answers by class, and keeps the last failure and the longest retry-after", () => {
@@ -189,5 +191,31 @@ describe("what is heard", () => {
     const all = hear(reported, "away", noAnswer("upstream_unreachable"));
     expect(unhear(all, reported)).toMatchObject({ busy: 0, away: 1, failure: { code: "upstream_unreachable" } });
     expect(unhear(reported, reported)).toEqual(NOTHING_HEARD);
+  });
+
+  test("of two reports is added up: the later failure, the longer retry-after", () => {
+    const [first, last] = [
+      { code: "a", message: "A." },
+      { code: "b", message: "B." },
+    ];
+    const before = heard({ fine: 1, succeeded: 1, busy: 2, failure: first, retryAfterSeconds: 7 });
+    const more = heard({ fine: 1, away: 3, refused: 4, stumble: 5, failure: last, retryAfterSeconds: 3 });
+    expect(joinHeard(before, more)).toEqual({
+      fine: 2,
+      succeeded: 1,
+      busy: 2,
+      away: 3,
+      refused: 4,
+      stumble: 5,
+      failure: last,
+      retryAfterSeconds: 7,
+    });
+  });
+
+  test("and nothing changes what was heard", () => {
+    const before = heard({ busy: 2, failure: { code: "a", message: "A." }, retryAfterSeconds: 7 });
+    expect(joinHeard(before, NOTHING_HEARD)).toEqual(before);
+    expect(joinHeard(NOTHING_HEARD, before)).toEqual(before);
+    expect(joinHeard(NOTHING_HEARD, NOTHING_HEARD)).toEqual(NOTHING_HEARD);
   });
 });

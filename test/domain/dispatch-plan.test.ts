@@ -17,36 +17,57 @@ function sent(count: number): DispatchState[] {
     token: `sent ${index}`,
     phase: "sent",
     since: NOON,
-    openLines: 0,
-    slots: 0,
+    heldLines: 0,
+    mostSlots: Infinity,
   }));
 }
 
-/** @param slots what each was last given. */
-function working(count: number, slots = 0): DispatchState[] {
+function inSecondQueue(dispatch: DispatchState): DispatchState {
+  return { ...dispatch, token: `${dispatch.token}.2` };
+}
+
+/** @param heldLines what each has in flight. */
+function working(count: number, heldLines = 0): DispatchState[] {
   return Array.from({ length: count }, (_, index) => ({
     token: `working ${index}`,
     phase: "working",
     since: NOON,
-    openLines: 0,
-    slots,
+    heldLines,
+    mostSlots: Infinity,
   }));
 }
 
-function windingDown(openLines: number): DispatchState[] {
-  return [{ token: "winding down", phase: "winding_down", since: NOON, openLines, slots: 5 }];
+function windingDown(heldLines: number): DispatchState[] {
+  return [{ token: "winding down", phase: "winding_down", since: NOON, heldLines, mostSlots: Infinity }];
+}
+
+/** Its consumer works for others, too. */
+function sparing(mostSlots: number): DispatchState {
+  return { token: "sparing", phase: "working", since: NOON, heldLines: 0, mostSlots };
+}
+
+function fresh(): DispatchState {
+  return { token: "fresh", phase: "working", since: NOON, heldLines: 0, mostSlots: Infinity };
 }
 
 function demand(allowedLines: number, claimableLines: number, dispatches: readonly DispatchState[] = []): Demand {
-  return { allowedLines, claimableLines, linesPerInvocation: 5, dispatches };
+  return { allowedLines, claimableLines, linesPerInvocation: 5, mostDispatches: 240, dispatches };
+}
+
+function heldBy(dispatches: readonly DispatchState[]): number {
+  return sum(dispatches.map(({ heldLines }) => heldLines));
+}
+
+function sum(lines: readonly number[]): number {
+  return lines.reduce((all, more) => all + more, 0);
 }
 
 const states = fc.array(
   fc.record({
     phase: fc.constantFrom<DispatchState["phase"]>("sent", "working", "winding_down"),
     since: fc.constant(NOON),
-    openLines: fc.nat(20),
-    slots: fc.nat(64),
+    heldLines: fc.nat(64),
+    mostSlots: fc.constantFrom(1, 3, Infinity),
   }),
   { maxLength: 30 },
 );
@@ -55,7 +76,14 @@ const demands: fc.Arbitrary<Demand> = fc.record({
   allowedLines: fc.nat(100),
   claimableLines: fc.nat(1000),
   linesPerInvocation: fc.integer({ min: 1, max: 64 }),
-  dispatches: states.map((list) => list.map((dispatch, index) => ({ ...dispatch, token: `t${index}` }))),
+  mostDispatches: fc.integer({ min: 1, max: 40 }),
+  dispatches: states.map((list) =>
+    list.map(({ heldLines, ...dispatch }, index) => ({
+      ...dispatch,
+      token: `t${index}`,
+      heldLines: dispatch.phase === "sent" ? 0 : heldLines,
+    })),
+  ),
 });
 
 describe("planDispatches", () => {
@@ -68,11 +96,14 @@ describe("planDispatches", () => {
     ["sends none in a pause", demand(0, 1000), 0],
     ["sends as many as one batch may have", demand(2000, 10_000, working(239, 5)), 1],
     ["and no more, so that consumers are left to others", demand(2000, 10_000, working(240, 5)), 0],
+    ["sends more where there are more queues", { ...demand(9600, 10_000, working(959, 5)), mostDispatches: 960 }, 1],
+    ["and no more than those take", { ...demand(9600, 10_000, working(960, 5)), mostDispatches: 960 }, 0],
     ["counts those in the queue as full", demand(20, 1000, sent(3)), 1],
     ["leaves lines to those that were sent for them", demand(64, 10, sent(2)), 0],
     ["counts those at work as full", demand(20, 1000, working(3)), 1],
+    ["counts those at work as what their consumers can spare", demand(20, 1000, [sparing(2), ...working(2)]), 2],
     ["counts what others still finish", demand(20, 1000, windingDown(4)), 4],
-    ["of which no more are in flight than they have slots", demand(20, 1000, windingDown(15)), 3],
+    ["sends none while they have all", demand(20, 1000, windingDown(20)), 0],
     ["sends none while there are more at work than the window allows", demand(2, 1000, working(6)), 0],
   ])("%s", (_what, wanted, count) => {
     expect(planDispatches(wanted)).toBe(count);
@@ -115,61 +146,125 @@ describe("planSlots", () => {
     ["and the last ones less", demand(8, 0, working(3)), "working 2", 2],
     ["gives nothing to those beyond the window", demand(2, 0, working(3)), "working 2", 0],
     ["leaves room for what others still finish", demand(8, 0, [...working(2), ...windingDown(4)]), "working 0", 2],
-    ["leaves others what they were given until they have heard", demand(8, 0, working(2, 5)), "working 1", 3],
-    ["gives one at least, though others have heard of nothing", demand(8, 0, working(2, 8)), "working 1", 1],
-    ["counts not what it has itself", demand(5, 0, working(1, 5)), "working 0", 5],
-    ["keeps one going, whatever the window", demand(0, 0, working(2)), "working 0", 1],
+    ["leaves others what they have until they have heard", demand(8, 0, working(2, 5)), "working 1", 3],
+    ["keeps one line of its own, though others have all", demand(8, 0, working(2, 8)), "working 1", 1],
+    ["gives nothing to one that comes, while others have all", demand(5, 0, [...working(1, 5), fresh()]), "fresh", 0],
+    ["gives what others have left", demand(5, 0, [...working(1, 4), fresh()]), "fresh", 1],
+    ["gives back what it has itself", demand(5, 0, working(1, 5)), "working 0", 5],
+    ["gives nothing in a pause", demand(0, 0, working(2)), "working 0", 0],
+    ["gives nothing in a pause to one that has lines", demand(0, 0, working(2, 5)), "working 0", 0],
+    [
+      "gives nothing while those that wind down have all",
+      demand(4, 0, [...working(1), ...windingDown(4)]),
+      "working 0",
+      0,
+    ],
     ["gives nothing to one in the queue", demand(64, 0, sent(1)), "sent 0", 0],
+    ["gives no more than its consumer can spare", demand(64, 0, [sparing(2)]), "sparing", 2],
+    ["gives to others what one cannot have", demand(8, 0, [sparing(1), ...working(2)]), "working 0", 4],
+    ["and no more than they can have", demand(64, 0, [sparing(1), ...working(2)]), "working 1", 5],
     ["gives nothing to a stranger", demand(64, 0, working(1)), "nobody", 0],
   ])("%s", (_what, wanted, token, slots) => {
     expect(planSlots(wanted, token)).toBe(slots);
   });
 
-  test("hands out no more than the window, and no more than one can hold", () => {
+  test("hands out no more than is allowed, and no more than one can hold", () => {
     fc.assert(
       fc.property(demands, (wanted) => {
         const slots = wanted.dispatches.map(({ token }) => planSlots(wanted, token));
-        const total = slots.reduce((sum, count) => sum + count, 0);
-        expect(total).toBeLessThanOrEqual(Math.max(1, wanted.allowedLines));
-        expect(Math.max(0, ...slots)).toBeLessThanOrEqual(wanted.linesPerInvocation);
-        if (wanted.dispatches.some(({ phase }) => phase === "working")) expect(total).toBeGreaterThan(0);
+        const held = heldBy(wanted.dispatches.filter(({ phase }) => phase === "winding_down"));
+        expect(sum(slots)).toBeLessThanOrEqual(Math.max(0, wanted.allowedLines - held));
+        for (const [index, { mostSlots }] of wanted.dispatches.entries()) {
+          expect(slots[index]).toBeLessThanOrEqual(Math.min(wanted.linesPerInvocation, mostSlots));
+        }
+      }),
+    );
+  });
+
+  test("adds nothing to what they hold while that is all that is allowed", () => {
+    fc.assert(
+      fc.property(demands, (wanted) => {
+        fc.pre(heldBy(wanted.dispatches) >= wanted.allowedLines);
+        for (const { token, heldLines } of wanted.dispatches) {
+          expect(planSlots(wanted, token)).toBeLessThanOrEqual(heldLines);
+        }
       }),
     );
   });
 });
 
-test("dispatches that come and hear one after the other never have more than the window, but for one line each", () => {
-  const steps = fc.array(fc.nat(19), { maxLength: 60 });
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 1, max: 100 }),
-      fc.integer({ min: 1, max: 64 }),
-      steps,
-      (allowedLines, most, heard) => {
-        const slots = new Map<number, number>();
-        for (const index of heard) {
-          slots.set(index, slots.get(index) ?? 0);
-          const dispatches = [...slots].map(([number, given]): DispatchState => ({
-            token: `${number}`,
-            phase: "working",
-            since: NOON,
-            openLines: 0,
-            slots: given,
-          }));
-          const wanted = { allowedLines, claimableLines: 0, linesPerInvocation: most, dispatches };
-          slots.set(index, planSlots(wanted, `${index}`));
-          const total = [...slots.values()].reduce((sum, given) => sum + given, 0);
-          expect(total).toBeLessThan(allowedLines + slots.size);
+describe("dispatches that come, hear and report one after the other", () => {
+  interface Step {
+    readonly index: number;
+    /** Of what it may have or has in flight, what it then has. */
+    readonly fraction: number;
+    /** Lines that are allowed from here on. */
+    readonly allowedLines: number;
+  }
+
+  const changes = fc.record({
+    index: fc.nat(19),
+    fraction: fc.constantFrom(0, 0.5, 1),
+    allowedLines: fc.nat(100),
+  });
+
+  /** @returns after each step, what all have in flight together, or may have. */
+  function play(linesPerInvocation: number, steps: readonly Step[]): readonly number[] {
+    const slots = new Map<number, number>();
+    const inFlight = new Map<number, number>();
+    return steps.map(({ index, fraction, allowedLines }) => {
+      slots.set(index, slots.get(index) ?? 0);
+      const most = (number: number) => Math.max(slots.get(number) ?? 0, inFlight.get(number) ?? 0);
+      inFlight.set(index, Math.round(most(index) * fraction));
+      const dispatches = [...slots.keys()].map(
+        // The one that reports has what it says.
+        (number): DispatchState => ({
+          token: `${number}`,
+          phase: "working",
+          since: NOON,
+          mostSlots: Infinity,
+          heldLines: number === index ? (inFlight.get(number) ?? 0) : most(number),
+        }),
+      );
+      slots.set(index, planSlots({ ...demand(allowedLines, 0, dispatches), linesPerInvocation }, `${index}`));
+      return sum([...slots.keys()].map(most));
+    });
+  }
+
+  test("never have more than is allowed", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 100 }),
+        fc.integer({ min: 1, max: 64 }),
+        fc.array(changes, { maxLength: 60 }),
+        (allowedLines, most, steps) => {
+          const totals = play(
+            most,
+            steps.map((step) => ({ ...step, allowedLines })),
+          );
+          expect(Math.max(0, ...totals)).toBeLessThanOrEqual(allowedLines);
+        },
+      ),
+    );
+  });
+
+  test("have more than is allowed only as long as they had more before", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 64 }), fc.array(changes, { maxLength: 60 }), (most, steps) => {
+        for (const [index, total] of play(most, steps).entries()) {
+          const before = play(most, steps.slice(0, index)).at(-1) ?? 0;
+          expect(total).toBeLessThanOrEqual(Math.max(before, steps[index]?.allowedLines ?? 0));
         }
-      },
-    ),
-  );
+      }),
+    );
+  });
 });
 
 describe("mustMakeRoom", () => {
   test.each([
     ["after 45 s, when another one waits for a consumer", [...working(1), ...sent(1)], 45, true],
     ["not before", [...working(1), ...sent(1)], 44, false],
+    ["not when it waits in another queue", [...working(1), ...sent(1).map(inSecondQueue)], 600, false],
     ["not when others work, too", working(2), 600, false],
     [
       "not when another one is on its way",

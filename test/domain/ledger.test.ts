@@ -4,7 +4,8 @@ import type { ChunkLine } from "../../src/domain/chunk.ts";
 import type { GivenBackLine } from "../../src/domain/conversation.ts";
 import type { Slice } from "../../src/domain/slices.ts";
 import { MAX_HANDED_BYTES } from "../../src/domain/limits.ts";
-import { Ledger, type SliceState } from "../../src/domain/ledger.ts";
+import { Ledger } from "../../src/domain/ledger.ts";
+import type { SliceState } from "../../src/domain/line-state.ts";
 
 /** A ledger of slices with the given numbers of lines, none of them tried. */
 function makeStates(lineCounts: readonly number[]): SliceState[] {
@@ -226,7 +227,11 @@ class Comparison {
     this.#agree("unsettled", ledger.unsettledLines, pending.length);
     this.#agree("open", ledger.openLines, pending.filter(({ holder }) => holder !== null).length);
     for (const name of TOKENS) {
-      this.#agree(`open of ${name}`, ledger.openLinesOf(name), pending.filter(({ holder }) => holder === name).length);
+      this.#agree(
+        `open of ${name}`,
+        ledger.openLinesByToken().get(name) ?? 0,
+        pending.filter(({ holder }) => holder === name).length,
+      );
     }
     this.#agree("claimable", ledger.claimableLines(this.#now), free.length - waiting.length);
     this.#agree("next due", ledger.nextDueAt(this.#now), waiting.length === 0 ? null : Math.min(...waiting));

@@ -14,7 +14,8 @@ const TOMORROW_SECONDS = 86_400;
 
 function answered(statusCode: number, retryAfterSeconds: number | null = null): Answer {
   const failure = statusCode < 300 ? null : { code: "some_code", message: "Some message." };
-  return { kind: "answered", statusCode, requestId: null, body: "{}", failure, usage: null, retryAfterSeconds };
+  const said = { usage: null, retryAfterSeconds, rateLimit: null };
+  return { kind: "answered", statusCode, requestId: null, body: "{}", failure, ...said };
 }
 
 interface Case {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type RunningBatch, findAffected, planShare } from "../../src/domain/upstream-share.ts";
+import { type RunningBatch, planShares } from "../../src/domain/upstream-share.ts";
 
 /** One batch for each number of unsettled lines, the oldest first. */
 function batches(...lines: readonly number[]): readonly RunningBatch[] {
@@ -11,21 +11,28 @@ function batches(...lines: readonly number[]): readonly RunningBatch[] {
   }));
 }
 
-function sharesOf(maxInFlight: number, running: readonly RunningBatch[], linesPerInvocation = 5): readonly number[] {
-  return running.map(({ id }) => planShare({ maxInFlight, linesPerInvocation, running }, id));
+function sharesOf(lines: number, running: readonly RunningBatch[], linesPerInvocation = 5): readonly number[] {
+  const shares = planShares({ lines, linesPerInvocation, running });
+  return running.map(({ id }) => shares.get(id) ?? 0);
 }
 
 describe("when there is room for all", () => {
   test.each([
     ["one has it all", 64, [1000], [64]],
     ["two have half each", 64, [1000, 1000], [32, 32]],
-    ["what a small one cannot use goes to the others", 64, [4, 1000, 1000], [30, 30, 30]],
-    ["what two cannot use, too", 64, [4, 10, 1000], [50, 50, 50]],
-    ["all may have what there is when none can use its part", 64, [1, 2, 3], [64, 64, 64]],
+    ["what a small one cannot use goes to the others", 64, [4, 1000, 1000], [4, 30, 30]],
+    ["what two cannot use, too", 64, [4, 10, 1000], [4, 10, 50]],
+    ["none has more than it could use", 64, [1, 2, 3], [1, 2, 3]],
+    ["what cannot be divided goes to the oldest, a line each", 65, [1000, 1000, 4], [31, 30, 4]],
+    ["but not to those that could not use it", 65, [30, 1000, 1000], [22, 22, 21]],
     ["a part is never less than one", 3, [1, 1, 1], [1, 1, 1]],
-    ["one that is settled keeps nothing from the others", 10, [0, 1000], [10, 10]],
+    ["one that is settled has nothing", 10, [0, 1000], [0, 10]],
   ])("%s", (_, maxInFlight, lines, shares) => {
     expect(sharesOf(maxInFlight, batches(...lines))).toEqual(shares);
+  });
+
+  test.each([[0], [0.5]])("of %f lines nobody has anything", (lines) => {
+    expect(sharesOf(lines, batches(10, 10))).toEqual([0, 0]);
   });
 });
 
@@ -55,46 +62,18 @@ describe("when there is not", () => {
   });
 
   test("one consumer that could take everything leaves room for others", () => {
-    expect(sharesOf(64, batches(20_000, 10), 64)).toEqual([54, 54]);
+    expect(sharesOf(64, batches(20_000, 10), 64)).toEqual([54, 10]);
     expect(sharesOf(64, batches(...Array.from({ length: 9 }, () => 100)), 64)).toEqual([8, 8, 8, 8, 8, 8, 8, 8, 0]);
   });
-});
-
-test.each([
-  [64, 5],
-  [16, 2],
-  [1, 1],
-])("of %i lines a batch that is not among them has a turn of %i", (maxInFlight, lines) => {
-  const load = { maxInFlight, linesPerInvocation: 5, running: batches(10, 10) };
-  expect(planShare(load, "another")).toBe(lines);
 });
 
 test("lines that wait to be tried again hold no room", () => {
   const waiting = { id: "batch-waiting", unsettledLines: 1000, runnableLines: 2 };
   const running = [waiting, ...batches(1000, 1000)];
-  expect(sharesOf(64, running)).toEqual([31, 31, 31]);
+  expect(sharesOf(64, running)).toEqual([2, 31, 31]);
   const many = [waiting, ...batches(...Array.from({ length: 13 }, () => 500))];
   expect(sharesOf(64, many)[0]).toBe(2);
   expect(sharesOf(64, many).reduce((sum, lines) => sum + lines, 0)).toBe(64);
-});
-
-describe("findAffected", () => {
-  const others = (running: readonly RunningBatch[]) => ({ maxInFlight: 64, linesPerInvocation: 5, running });
-  const newcomer: RunningBatch = { id: "batch-x", unsettledLines: 10, runnableLines: 10 };
-
-  test.each([
-    ["nobody, where there is nobody", [], []],
-    ["all, where all have a part less", [1000, 1000], ["batch-00", "batch-01"]],
-    ["nobody, where none can use what there is", [1, 2], []],
-    ["those whose turn it would be", Array.from({ length: 13 }, () => 1000), ["batch-11", "batch-12"]],
-  ])("finds %s", (_what, lines, affected) => {
-    expect(findAffected(others(batches(...lines)), newcomer)).toEqual(affected);
-  });
-
-  test("does not matter whether it is listed itself", () => {
-    const listed = [...batches(1000, 1000), newcomer];
-    expect(findAffected(others(listed), newcomer)).toEqual(["batch-00", "batch-01"]);
-  });
 });
 
 describe("properties", () => {
@@ -104,12 +83,12 @@ describe("properties", () => {
     running: fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1, maxLength: 60 }),
   });
 
-  test("together they have no more than there is", () => {
+  test("together they have no more than there is, and none has more than it could use", () => {
     fc.assert(
       fc.property(contests, ({ maxInFlight, linesPerInvocation, running }) => {
         const shares = sharesOf(maxInFlight, batches(...running), linesPerInvocation);
-        const used = shares.map((share, index) => Math.min(share, running[index] ?? 0));
-        expect(used.reduce((sum, lines) => sum + lines, 0)).toBeLessThanOrEqual(maxInFlight);
+        expect(shares.reduce((sum, lines) => sum + lines, 0)).toBeLessThanOrEqual(maxInFlight);
+        for (const [index, share] of shares.entries()) expect(share).toBeLessThanOrEqual(running[index] ?? 0);
       }),
     );
   });
@@ -128,12 +107,23 @@ describe("properties", () => {
     fc.assert(
       fc.property(contests, ({ maxInFlight, linesPerInvocation, running }) => {
         const shares = sharesOf(maxInFlight, batches(...running), linesPerInvocation);
-        const used = shares.map((share, index) => Math.min(share, running[index] ?? 0));
-        const left = maxInFlight - used.reduce((sum, lines) => sum + lines, 0);
-        const wanting = running.filter((lines, index) => lines > (shares[index] ?? 0));
-        // In turns, nothing; else what cannot be divided evenly.
-        const undivided = shares.includes(0) ? 0 : running.length - 1;
-        expect(left).toBeLessThanOrEqual(wanting.length === 0 ? maxInFlight : undivided);
+        const [used, wanted] = [shares, running].map((lines) => lines.reduce((sum, more) => sum + more, 0));
+        expect(used).toBe(Math.min(maxInFlight, wanted ?? 0));
+      }),
+    );
+  });
+
+  test("where there is room for all, whoever has less than another could use no more", () => {
+    const roomy = fc.record({
+      maxInFlight: fc.integer({ min: 40, max: 200 }),
+      running: fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 20 }),
+    });
+    fc.assert(
+      fc.property(roomy, ({ maxInFlight, running }) => {
+        const shares = sharesOf(maxInFlight, batches(...running), 2);
+        const most = Math.max(...shares);
+        const less = shares.flatMap((share, index) => (share < most - 1 ? [[share, running[index]]] : []));
+        expect(less.every(([share, lines]) => share === lines)).toBe(true);
       }),
     );
   });

@@ -27,22 +27,36 @@ const COPY_IS_OLD_MS = 5_000;
 
 const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "expired", "cancelled"]);
 
+/** What a client does, where it is not what its run's scenario says. */
+export interface ClientPlan {
+  readonly lines: number;
+  /** Milliseconds after the start of the run. */
+  readonly beginsAfterMs: number;
+  /** Milliseconds after the batch was created; null: never. */
+  readonly cancelAfterMs: number | null;
+}
+
 export class Client {
   readonly #run: FaultRun;
+  readonly plan: ClientPlan;
   /** As last seen; null when it was never created. */
   batch: BatchReply | null = null;
   isCancelAccepted = false;
   inputFileId: string | null = null;
   readonly #upstream: string;
 
-  constructor(run: FaultRun, upstream = "mock") {
+  constructor(run: FaultRun, upstream = "mock", plan: Partial<ClientPlan> = {}) {
     this.#run = run;
     this.#upstream = upstream;
+    const { lines, cancelAfterMs } = run.scenario;
+    this.plan = { lines, cancelAfterMs, beginsAfterMs: 0, ...plan };
   }
 
   /** Gives up where an SDK would. */
   async run(): Promise<void> {
-    const uploaded = await this.#ask("POST", "/v1/files", () => inputForm(this.#run.scenario.lines));
+    const { lines, beginsAfterMs, cancelAfterMs } = this.plan;
+    if (beginsAfterMs > 0) await this.#run.wait(beginsAfterMs);
+    const uploaded = await this.#ask("POST", "/v1/files", () => inputForm(lines));
     if (uploaded.status !== 200) return;
     this.inputFileId = (uploaded.body as { id: string }).id;
     const order = {
@@ -53,7 +67,7 @@ export class Client {
     const created = await this.#ask("POST", "/v1/batches", () => JSON.stringify(order));
     if (created.status !== 200) return;
     this.#see(created.body as BatchReply);
-    const { cancelAfterMs, deleteInputAfterMs } = this.#run.scenario;
+    const { deleteInputAfterMs } = this.#run.scenario;
     await Promise.all([this.#poll(), this.#cancelAfter(cancelAfterMs), this.#deleteInputAfter(deleteInputAfterMs)]);
   }
 

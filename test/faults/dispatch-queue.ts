@@ -1,5 +1,5 @@
 /**
- * The queue of a fault run: at least once, in any order, with retries and dead letters as wrangler.toml sets them.
+ * The queues of a fault run: at least once, in any order, with retries and dead letters as wrangler.toml sets them.
  * While its faults last it also loses messages, doubles them, is late, and sends them to the dead letters.
  */
 import type { QueueMessage } from "../../src/domain/conversation.ts";
@@ -11,7 +11,7 @@ const RETRY_DELAY_MS = 5000;
 const MAX_LATENESS_MS = 90_000;
 
 export interface Delivery {
-  readonly queue: "nightshift-dispatches" | "nightshift-dead-letters";
+  readonly queue: `nightshift-dispatches${string}` | "nightshift-dead-letters";
   readonly id: number;
   readonly body: QueueMessage;
   readonly attempts: number;
@@ -31,8 +31,8 @@ export class DispatchQueue {
   readonly #deliverAt: (at: number, delivery: Delivery) => void;
   #sent = 0;
   #faultCount = 0;
-  /** When each message was sent that is neither acknowledged nor lost, in ms, the oldest first. */
-  readonly #unacknowledged = new Map<number, number>();
+  /** Messages that are neither acknowledged nor lost: when each was sent, in ms, and to which queue; the oldest first. */
+  readonly #unacknowledged = new Map<number, { readonly queue: number; readonly sentAt: number }>();
 
   constructor(random: Random, queueFaults: QueueFaults, deliverAt: (at: number, delivery: Delivery) => void) {
     this.#random = random;
@@ -44,11 +44,13 @@ export class DispatchQueue {
     return this.#faultCount;
   }
 
-  send(body: QueueMessage): void {
+  /** @param queue counted from 0. */
+  send(queue: number, body: QueueMessage): void {
     this.#sent += 1;
-    const delivery: Delivery = { queue: "nightshift-dispatches", id: this.#sent, body, attempts: 1 };
+    const name = queue === 0 ? ("nightshift-dispatches" as const) : (`nightshift-dispatches-${queue + 1}` as const);
+    const delivery: Delivery = { queue: name, id: this.#sent, body, attempts: 1 };
     if (this.#happens(this.#faults.loss)) return;
-    this.#unacknowledged.set(delivery.id, Date.now());
+    this.#unacknowledged.set(delivery.id, { queue, sentAt: Date.now() });
     if (this.#happens(this.#faults.double)) this.#deliver(delivery);
     if (this.#happens(this.#faults.deadLetter)) {
       this.acknowledge(delivery);
@@ -57,10 +59,11 @@ export class DispatchQueue {
   }
 
   /** As documented: of all messages that are not acknowledged, those included that a consumer has. */
-  metrics(): QueueMetrics {
-    const counts = { backlogCount: this.#unacknowledged.size, backlogBytes: 0 };
-    const [oldest] = this.#unacknowledged.values();
-    return oldest === undefined ? counts : { ...counts, oldestMessageTimestamp: new Date(oldest) };
+  metrics(queue: number): QueueMetrics {
+    const own = [...this.#unacknowledged.values()].filter((message) => message.queue === queue);
+    const counts = { backlogCount: own.length, backlogBytes: 0 };
+    const [oldest] = own;
+    return oldest === undefined ? counts : { ...counts, oldestMessageTimestamp: new Date(oldest.sentAt) };
   }
 
   acknowledge({ id }: Delivery): void {
@@ -71,7 +74,7 @@ export class DispatchQueue {
   retry(delivery: Delivery, delayMs: number = RETRY_DELAY_MS): void {
     const again = { ...delivery, attempts: delivery.attempts + 1 };
     if (delivery.attempts <= MAX_RETRIES) this.#deliverAt(Date.now() + delayMs, again);
-    else if (delivery.queue === "nightshift-dispatches") {
+    else if (delivery.queue !== "nightshift-dead-letters") {
       this.acknowledge(delivery);
       this.#deliverAt(Date.now(), { ...delivery, queue: "nightshift-dead-letters", attempts: 1 });
     }

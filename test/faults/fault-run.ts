@@ -15,6 +15,7 @@ import { DispatchQueue } from "./dispatch-queue.ts";
 import { faultyEnv } from "./faulty-env.ts";
 import { Injector, type Side } from "./injector.ts";
 import { RunRules } from "./run-rules.ts";
+import { probePacer, runPacerAlarm } from "./pacer-probe.ts";
 import { planFaults, type Scenario } from "./scenario.ts";
 import { ScriptedUpstream } from "./scripted-upstream.ts";
 import { VirtualClock, yieldToOthers } from "./virtual-clock.ts";
@@ -45,6 +46,9 @@ export class FaultRun {
   readonly batchIds = new Set<string>();
   readonly #alarmsCutOff = new Map<string, number>();
   readonly #evicted = new Set<string>();
+  /** Pacers that a coordinator asked for, and those of them that were evicted since. */
+  readonly #pacers = new Set<string>();
+  readonly #evictedPacers = new Set<string>();
   readonly #lastActive = new Map<string, number>();
   readonly #consumers: Consumers;
   readonly #envs: Readonly<Record<Side, Env>>;
@@ -56,7 +60,7 @@ export class FaultRun {
   constructor(scenario: Scenario) {
     this.scenario = scenario;
     this.injector = new Injector(planFaults(scenario, this.startedAt), (side) => {
-      if (side === "coordinator") this.#hasCrashed = true;
+      if (side === "coordinator" || side === "pacer") this.#hasCrashed = true;
     });
     const queueFaults = { ...scenario.queueFaults, until: this.startedAt + scenario.quietAfterMs };
     this.queue = new DispatchQueue(Random.of(scenario.seed, 5), queueFaults, (at, delivery) => {
@@ -68,10 +72,11 @@ export class FaultRun {
     this.upstream = new ScriptedUpstream(answerOf, {
       onCall: (batchId, line) => this.rules.noteSent(batchId, line),
       onSuccess: (batchId, line, consumer) => this.rules.holders.noteSuccess(batchId, line, consumer),
-      onKill: (batchId, line, token) => this.rules.noteKill(batchId, line, token),
+      onKill: (batchId, line, tokens) => this.rules.noteKill(batchId, line, tokens),
     });
     this.#envs = {
       coordinator: this.#envOf("coordinator"),
+      pacer: this.#envOf("pacer"),
       consumer: this.#envOf("consumer"),
       http: this.#envOf("http"),
       sweep: this.#envOf("sweep"),
@@ -114,7 +119,8 @@ export class FaultRun {
           id,
           at: alarmAt ?? this.#alarmsCutOff.get(id) ?? Infinity,
         }));
-        const next = Math.min(this.clock.nextAt ?? Infinity, ...alarms.map(({ at }) => at));
+        const pacerAlarms = await this.#lookAtPacers();
+        const next = Math.min(this.clock.nextAt ?? Infinity, ...[...alarms, ...pacerAlarms].map(({ at }) => at));
         if (next > limitAt()) {
           this.rules.broken(
             `not over after ${(limitAt() - this.startedAt) / MINUTE_MS} minutes: ${this.#describe(probes)}`,
@@ -124,6 +130,7 @@ export class FaultRun {
         await this.#hibernate(next);
         this.clock.moveTo(next);
         for (const { id, at } of alarms) if (at <= Date.now()) this.#runAlarm(id);
+        for (const { name, at } of pacerAlarms) if (at <= Date.now()) this.#runPacerAlarm(name);
       }
     } finally {
       this.#end();
@@ -155,9 +162,14 @@ export class FaultRun {
     vi.spyOn(console, "error").mockImplementation(() => {});
     this.upstream.start();
     this.#sweepEvery();
+    const chosen = Random.of(this.scenario.seed, 12);
+    // Where batches run beside each other, some of them know what others have forgotten.
+    const isChosen = () => this.batchIds.size < 2 || chosen.chance(0.5);
     const { quietAfterMs, evictions, consumerDeaths } = this.scenario;
     for (let at = this.startedAt; at < this.startedAt + quietAfterMs; at += SECOND_MS) {
-      if (random.chance(evictions)) this.clock.schedule(at, () => void this.busy("an eviction", () => this.#evict()));
+      if (random.chance(evictions)) {
+        this.clock.schedule(at, () => void this.busy("an eviction", () => this.evict(isChosen)));
+      }
       if (random.chance(consumerDeaths)) this.clock.schedule(at, () => this.#consumers.killOne(random));
     }
   }
@@ -196,6 +208,20 @@ export class FaultRun {
     return probeCoordinator(id, this.#envs.coordinator);
   }
 
+  async #lookAtPacers() {
+    const alarms: { readonly name: string; readonly at: number }[] = [];
+    for (const name of this.#pacers) {
+      const { alarmAt } = await this.#probePacer(name);
+      alarms.push({ name, at: alarmAt ?? Infinity });
+    }
+    return alarms;
+  }
+
+  #probePacer(name: string) {
+    this.#evictedPacers.delete(name);
+    return probePacer(name, this.#envs.pacer);
+  }
+
   async #isOver(probes: ReadonlyMap<string, Probe>): Promise<boolean> {
     for (const [id, { record, alarmAt }] of probes) {
       if (record !== null || alarmAt !== null) return false;
@@ -227,18 +253,31 @@ export class FaultRun {
     });
   }
 
+  #runPacerAlarm(name: string): void {
+    void this.busy("a pacer's alarm", () => runPacerAlarm(name, this.#envs.pacer)).catch(() => {});
+  }
+
   /** Everything in the memory of all objects is gone, in the middle of whatever they did. */
   async #crash(): Promise<void> {
     this.#hasCrashed = false;
     this.injector.forget("coordinator");
+    this.injector.forget("pacer");
     for (const id of this.batchIds) this.#evicted.add(id);
+    for (const name of this.#pacers) this.#evictedPacers.add(name);
     await abortAllDurableObjects();
   }
 
-  async #evict(): Promise<void> {
+  /** Objects leave memory: all of them, or those that are chosen. */
+  async evict(isChosen: () => boolean = () => true): Promise<void> {
     for (const id of this.batchIds) {
+      if (!isChosen()) continue;
       this.#evictions += 1;
       await this.#evictOne(id);
+    }
+    for (const name of this.#pacers) {
+      if (!isChosen()) continue;
+      this.#evictedPacers.add(name);
+      await evictDurableObject(env.PACERS.getByName(name)).catch(() => {});
     }
   }
 
@@ -265,7 +304,7 @@ export class FaultRun {
   }
 
   #envOf(side: Side): Env {
-    const { maxInFlight, linesPerInvocation, window } = this.scenario;
+    const { maxInFlight, linesPerInvocation, window, budgets } = this.scenario;
     return faultyEnv(env, {
       injector: this.injector,
       side,
@@ -273,7 +312,13 @@ export class FaultRun {
         UPSTREAMS: Object.fromEntries(
           ["mock", "fine"].map((name) => [
             name,
-            { kind: "http", base_url: `http://${name}.test/v1`, timeout_seconds: 5, max_in_flight: maxInFlight },
+            {
+              kind: "http",
+              base_url: `http://${name}.test/v1`,
+              timeout_seconds: 5,
+              max_in_flight: maxInFlight,
+              ...budgets,
+            },
           ]),
         ),
         DEFAULT_UPSTREAM: "mock",
@@ -281,8 +326,14 @@ export class FaultRun {
         CONSUMER_WAITS: "true",
         COMPLETION_WINDOWS: window,
       },
-      send: (message) => this.queue.send(message),
-      queueMetrics: () => this.queue.metrics(),
+      queues: this.scenario.queues,
+      send: (queue, message) => this.queue.send(queue, message),
+      queueMetrics: (queue) => this.queue.metrics(queue),
+      beforePacer: async (name) => {
+        const isNew = !this.#pacers.has(name);
+        this.#pacers.add(name);
+        if (isNew || this.#evictedPacers.has(name)) await this.#probePacer(name);
+      },
       beforeCoordinator: async (id) => {
         const isNew = !this.batchIds.has(id);
         this.batchIds.add(id);

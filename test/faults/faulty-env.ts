@@ -3,17 +3,22 @@
  * is wrapped; anything else is not there, so that no call slips past the injector.
  */
 import type { ClaimReply, Coordinator, QueueMessage, ReportReply } from "../../src/domain/conversation.ts";
-import type { Injector, Side } from "./injector.ts";
+import type { Pacer } from "../../src/domain/grant.ts";
+import { consumerLifetime, type Injector, type Side } from "./injector.ts";
 
 export interface FaultyEnvOptions {
   readonly injector: Injector;
   readonly side: Side;
-  /** Takes the place of the queue. */
-  readonly send: (message: QueueMessage) => void;
-  readonly queueMetrics: () => QueueMetrics;
+  /** How many dispatch queues there are. */
+  readonly queues: number;
+  /** These take the place of the queues, which are counted from 0. */
+  readonly send: (queue: number, message: QueueMessage) => void;
+  readonly queueMetrics: (queue: number) => QueueMetrics;
   /** Called before a call reaches the coordinator, and after it has had its effect. */
   readonly beforeCoordinator: (batchId: string) => Promise<void>;
   readonly afterCoordinator: (batchId: string) => Promise<void>;
+  /** Called before a call reaches a pacer. */
+  readonly beforePacer: (name: string) => Promise<void>;
   /** The coordinator has answered a claim or a report under this token, whether or not the answer arrives. */
   readonly onReply: (batchId: string, token: string, reply: ClaimReply | ReportReply) => void;
   /** Variables in place of the deployment's. */
@@ -29,10 +34,13 @@ export function faultyEnv(env: Env, options: FaultyEnvOptions): Env {
     ...options.settings,
     BUCKET: faultyBucket(env.BUCKET, inject) as unknown as R2Bucket,
     DB: faultyDatabase(env.DB, inject) as unknown as D1Database,
-    DISPATCHES: faultyQueue(options, inject) as unknown as Queue,
+    ...Object.fromEntries(Array.from({ length: options.queues }, (_, queue) => faultyQueue(queue, options, inject))),
     COORDINATORS: {
       getByName: (batchId: string) => faultyCoordinator(env, batchId, { ...options, inject }),
     } as unknown as Env["COORDINATORS"],
+    PACERS: {
+      getByName: (name: string) => faultyPacer(env, name, { ...options, inject }),
+    } as unknown as Env["PACERS"],
   };
 }
 
@@ -105,14 +113,36 @@ function faultyDatabase(db: D1Database, inject: Inject) {
   };
 }
 
-function faultyQueue({ send, queueMetrics }: FaultyEnvOptions, inject: Inject) {
-  return {
+/** The binding's name, and what stands there. The sites of further queues have their number: `queue.sendBatch 2`. */
+function faultyQueue(queue: number, { send, queueMetrics }: FaultyEnvOptions, inject: Inject) {
+  const number = queue === 0 ? "" : ` ${queue + 1}`;
+  const binding = {
     sendBatch: (messages: Iterable<{ readonly body: QueueMessage }>) =>
-      inject("queue.sendBatch", () => {
-        for (const { body } of messages) send(body);
+      inject(`queue.sendBatch${number}`, () => {
+        for (const { body } of messages) send(queue, body);
         return Promise.resolve();
       }),
-    metrics: () => inject("queue.metrics", () => Promise.resolve(queueMetrics())),
+    metrics: () => inject(`queue.metrics${number}`, () => Promise.resolve(queueMetrics(queue))),
+  };
+  return [queue === 0 ? "DISPATCHES" : `DISPATCHES_${queue + 1}`, binding] as const;
+}
+
+function faultyPacer(
+  env: Env,
+  name: string,
+  { inject, beforePacer }: FaultyEnvOptions & { readonly inject: Inject },
+): Pacer {
+  return {
+    tell: (statement) =>
+      inject("pacer.tell", async () => {
+        await beforePacer(name);
+        return env.PACERS.getByName(name).tell(statement);
+      }),
+    findWork: (slots) =>
+      inject("pacer.findWork", async () => {
+        await beforePacer(name);
+        return env.PACERS.getByName(name).findWork(slots);
+      }),
   };
 }
 
@@ -149,9 +179,18 @@ function faultyCoordinator(
     snapshot: () => call("snapshot", (stub) => stub.snapshot()),
     cancel: () => call("cancel", (stub) => stub.cancel()),
     claim: (token) => call("claim", async (stub) => told(token, await stub.claim(token))),
+    claimNext: (slots) =>
+      call("claimNext", async (stub) => {
+        const next = await stub.claimNext(slots);
+        if (next === null) return null;
+        consumerLifetime.getStore()?.tokens.add(next.token);
+        told(next.token, next);
+        return next;
+      }),
     report: (report) => call("report", async (stub) => told(report.token, await stub.report(report))),
     deadLettered: (token) => call("deadLettered", (stub) => stub.deadLettered(token)),
-    shareChanged: () => call("shareChanged", (stub) => stub.shareChanged()),
+    takeGrant: (grant) => call("takeGrant", (stub) => stub.takeGrant(grant)),
+    describeLoad: () => call("describeLoad", (stub) => stub.describeLoad()),
     wake: (copy) => call("wake", (stub) => stub.wake(copy)),
   };
 }

@@ -10,25 +10,26 @@ export type Fault = "before" | "after" | "crash";
 export interface Call {
   /** Such as `bucket.put`. */
   readonly site: string;
-  /** Who calls: the coordinator, a consumer, http, the sweep. */
+  /** Who calls. */
   readonly side: Side;
   /** 1 for the first call of this side at this site. */
   readonly number: number;
   readonly at: number;
 }
 
-export type Side = "coordinator" | "consumer" | "http" | "sweep";
+export type Side = "coordinator" | "pacer" | "consumer" | "http" | "sweep";
 
 export type FaultPlan = (call: Call) => Fault | null;
 
 /** From the start of a consumer to its death. A dead one has no effect any more, and learns of none. */
 export class ConsumerLifetime {
-  /** Of its dispatch; null for a message without work. */
-  readonly token: string | null;
+  /** Of its dispatches: the one that the queue brought, and those that it took on beside it. */
+  readonly tokens = new Set<string>();
   #isOver = false;
 
+  /** @param token of the dispatch that the queue brought; null for a message without work. */
   constructor(token: string | null) {
-    this.token = token;
+    if (token !== null) this.tokens.add(token);
   }
 
   isOver(): boolean {

@@ -41,16 +41,17 @@ export class LineHolders {
     if (this.#served.get(`${batchId} ${line}`)?.isOver() === false) this.resent.add(line);
   }
 
-  /** @returns the rule that was broken by it; null: none. */
-  noteKill(batchId: string, line: number, token: string | null): string | null {
+  /** @param tokens of the consumer's dispatches. @returns the rule that was broken by it; null: none. */
+  noteKill(batchId: string, line: number, tokens: ReadonlySet<string>): string | null {
     const kills = this.killsOf(batchId, line) + 1;
     this.#kills.set(`${batchId} ${line}`, kills);
     this.#lastKillAt = Date.now();
-    for (const other of this.#given.get(token ?? "") ?? []) {
+    for (const other of [...tokens].flatMap((token) => [...(this.#given.get(token) ?? [])])) {
       this.#deaths.set(`${batchId} ${other}`, this.deathsWith(batchId, other) + 1);
     }
     if (kills > DEATHS_UNTIL_LOST) return `line ${line} killed ${kills} consumers`;
-    const others = (this.#given.get(token ?? "")?.size ?? 1) - 1;
+    const given = [...tokens].reduce((lines, token) => lines + (this.#given.get(token)?.size ?? 0), 0);
+    const others = Math.max(0, given - 1);
     if (kills <= DEATHS_UNTIL_ALONE || others === 0) return null;
     return `line ${line} killed ${kills} consumers, and the last had ${others} other lines`;
   }

@@ -4,6 +4,7 @@ import type { BatchStatus } from "../../src/domain/batch.ts";
 import { FILES_PREFIX, fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { sweep } from "../../src/sweep/sweep.ts";
+import { clearPacers } from "../support/pacers.ts";
 import { type BatchReply, type Client, customIdOf } from "./client.ts";
 import type { FaultRun } from "./fault-run.ts";
 import { DEATHS_UNTIL_LOST } from "./line-holders.ts";
@@ -22,10 +23,12 @@ const EXPECTED_UNEXECUTED: Partial<Readonly<Record<BatchStatus, string>>> = {
 };
 
 /** @returns the rules that were broken, in words. */
-export async function checkOutcome(run: FaultRun, client: Client): Promise<readonly string[]> {
+export async function checkOutcome(run: FaultRun, ...clients: readonly Client[]): Promise<readonly string[]> {
   const broken = [...run.rules.violations];
-  if (client.batch !== null) broken.push(...(await checkResults(run, client, client.batch)));
-  broken.push(...checkResent(run), ...checkPace(run));
+  for (const client of clients) {
+    if (client.batch !== null) broken.push(...(await checkResults(run, client, client.batch)));
+  }
+  broken.push(...checkResent(run), ...checkPace(run, clients));
   broken.push(...(await checkLeftovers(run)));
   return broken;
 }
@@ -36,6 +39,7 @@ export async function clearStores(): Promise<void> {
   if (objects.length > 0) await env.BUCKET.delete(objects.map(({ key }) => key));
   const db = await openDatabase(env.DB);
   await db.batch(["files", "batches", "sweep_cursors"].map((table) => db.prepare(`DELETE FROM ${table}`)));
+  await clearPacers();
 }
 
 /** Invariant 1: every custom_id once, in input order, in the file where it belongs; counts that say the same. */
@@ -46,7 +50,7 @@ async function checkResults(run: FaultRun, client: Client, batch: BatchReply): P
   const unexecuted = errors.filter(({ response, error }) => response === null && error?.code.startsWith("batch_"));
   const { total, completed, failed } = batch.request_counts;
   const wasValidated = total > 0;
-  if (total !== (wasValidated ? run.scenario.lines : 0)) broken.push(`total is ${total}`);
+  if (total !== (wasValidated ? client.plan.lines : 0)) broken.push(`total is ${total}`);
   if (output.length + errors.length !== total) broken.push(`${output.length} + ${errors.length} lines of ${total}`);
   if (output.length !== completed) broken.push(`${completed} completed, but ${output.length} output lines`);
   if (errors.length - unexecuted.length !== failed) broken.push(`${failed} failed, but other error lines`);
@@ -66,23 +70,25 @@ async function checkResults(run: FaultRun, client: Client, batch: BatchReply): P
     const isItsOwn = line.response?.status_code === 200 && line.response.body.id?.startsWith(`chat-${number}-`);
     if (isItsOwn !== true) broken.push(`${line.custom_id} has the answer ${JSON.stringify(line.response)}`);
   }
-  broken.push(...checkFailures(run, batch, errors));
+  broken.push(...checkFailures(run, client, errors));
   for (const { error } of unexecuted) {
     if (error?.code !== EXPECTED_UNEXECUTED[batch.status]) broken.push(`${batch.status} with a line ${error?.code}`);
   }
   if (batch.status === "completed" && unexecuted.length > 0) broken.push("completed with unexecuted lines");
-  const { cancelAfterMs } = run.scenario;
+  const { cancelAfterMs } = client.plan;
   if (client.isCancelAccepted && batch.status !== "cancelled") broken.push(`cancelled, and it is ${batch.status}`);
   if (batch.status === "cancelled" && cancelAfterMs === null) broken.push("cancelled by nobody");
   return broken;
 }
 
 /** A line fails only by what the upstream answered it, or because its consumers died; those of nothing else end well. */
-function checkFailures(run: FaultRun, { id, status }: BatchReply, errors: readonly ResultLine[]): readonly string[] {
+function checkFailures(run: FaultRun, { batch, plan }: Client, errors: readonly ResultLine[]): readonly string[] {
   const broken: string[] = [];
+  if (batch === null) return broken;
+  const { id, status } = batch;
   const { holders } = run.rules;
   const codes = new Map(errors.map(({ custom_id, error }) => [Number(custom_id.slice(5)), error?.code]));
-  for (let line = 0; line < run.scenario.lines; line += 1) {
+  for (let line = 0; line < plan.lines; line += 1) {
     const kills = holders.killsOf(id, line);
     const isLost = codes.get(line) === "consumer_lost";
     if (isLost && mayBeLost(run, id, line)) continue;
@@ -124,15 +130,15 @@ function checkResent({ scenario, evictions, rules }: FaultRun): readonly string[
 }
 
 /** Nothing runs hot: a limit on the calls in any ten seconds, which grows with the lines of the batch. */
-function checkPace(run: FaultRun): readonly string[] {
-  const { lines } = run.scenario;
+function checkPace(run: FaultRun, clients: readonly Client[]): readonly string[] {
+  const lines = clients.reduce((sum, { plan }) => sum + plan.lines, 0);
   const perWindow = new Map<number, number>();
   for (const { at } of run.injector.calls) {
     const window = Math.floor(at / 10_000);
     perWindow.set(window, (perWindow.get(window) ?? 0) + 1);
   }
   const most = Math.max(0, ...perWindow.values());
-  const limit = 120 + 20 * lines;
+  const limit = 120 * Math.max(1, clients.length) + 20 * lines;
   return most > limit ? [`${most} calls in ten seconds, more than ${limit}`] : [];
 }
 

@@ -43,8 +43,8 @@ export class RunRules {
   }
 
   /** The line that a consumer died of: from the third time on no other line dies with it, and there is no fifth. */
-  noteKill(batchId: string, line: number, token: string | null): void {
-    const rule = this.holders.noteKill(batchId, line, token);
+  noteKill(batchId: string, line: number, tokens: ReadonlySet<string>): void {
+    const rule = this.holders.noteKill(batchId, line, tokens);
     if (rule !== null) this.broken(rule);
   }
 

@@ -9,6 +9,10 @@ export interface Scenario {
   readonly window: "24h" | "3m";
   readonly linesPerInvocation: number;
   readonly maxInFlight: number;
+  /** Budgets of the upstream, as its settings name them. */
+  readonly budgets?: Readonly<Partial<Record<"requests_per_minute" | "tokens_per_minute", number>>>;
+  /** Dispatch queues. */
+  readonly queues: number;
   /** Milliseconds after the start; null: never. */
   readonly cancelAfterMs: number | null;
   readonly deleteInputAfterMs: number | null;
@@ -49,6 +53,10 @@ export interface ScriptedAnswer {
   readonly status: number | "hang" | "cut" | "kill";
   readonly delayMs: number;
   readonly retryAfter?: string;
+  /** Beside the usual ones. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Of its usage; 5 unless said. */
+  readonly tokens?: number;
   /** In place of JSON: a page, or one that never ends, or breaks off. */
   readonly body?: "page" | "endless" | "broken";
 }
@@ -62,8 +70,12 @@ const SITES = [
   "coordinator db.run",
   "coordinator db.first",
   "coordinator db.batch",
+  "coordinator pacer.tell",
+  "pacer coordinator.takeGrant",
+  "pacer coordinator",
   "coordinator queue.sendBatch",
   "coordinator queue.metrics",
+  "coordinator queue.sendBatch 2",
   "coordinator bucket",
   "coordinator db",
   "consumer bucket.get",
@@ -72,6 +84,8 @@ const SITES = [
   "consumer bucket",
   "consumer coordinator.claim",
   "consumer coordinator.report",
+  "consumer coordinator.claimNext",
+  "consumer pacer.findWork",
   "consumer coordinator",
   "consumer",
   "http bucket",
@@ -95,6 +109,7 @@ export function makeScenario(seed: number): Scenario {
     window: isShort ? "3m" : "24h",
     linesPerInvocation: random.pick([1, 3, 5, 64]),
     maxInFlight: random.pick([1, 5, 12, 64]),
+    queues: Random.of(seed, 11).pick([1, 1, 2, 3]),
     cancelAfterMs: random.chance(0.25) ? random.between(0, 60) * SECOND_MS : null,
     deleteInputAfterMs: random.chance(0.2) ? random.between(0, 60) * SECOND_MS : null,
     quietAfterMs: 150 * SECOND_MS,
@@ -122,6 +137,7 @@ export function quietScenario(): Scenario {
     window: "3m",
     linesPerInvocation: 2,
     maxInFlight: 64,
+    queues: 2,
     cancelAfterMs: null,
     deleteInputAfterMs: 0,
     quietAfterMs: 0,

@@ -12,14 +12,16 @@ export interface UpstreamWatch {
   readonly onSuccess: (batchId: string, line: number, consumer: ConsumerLifetime) => void;
   readonly onCall: (batchId: string, line: number) => void;
   /** A line has killed the consumer that works under this token. */
-  readonly onKill: (batchId: string, line: number, token: string | null) => void;
+  readonly onKill: (batchId: string, line: number, tokens: ReadonlySet<string>) => void;
 }
 
 export class ScriptedUpstream {
   /** Calls by line. */
   readonly calls = new Map<number, number>();
   /** Lines in flight as each call came in. */
-  readonly inFlight: { readonly at: number; readonly lines: number }[] = [];
+  readonly inFlight: { readonly at: number; readonly lines: number; readonly batchId: string }[] = [];
+  /** Calls by `batch line`. */
+  readonly #callsOfBatches = new Map<string, number>();
   /** Lines that were once answered with a failure, or not at all. */
   readonly failed = new Set<number>();
   #open = 0;
@@ -46,18 +48,21 @@ export class ScriptedUpstream {
     // The upstream that is always well.
     if (new Request(url).url.startsWith("http://fine.test/")) return respond({ status: 200, delayMs: 0 }, line, 1);
     const call = (this.calls.get(line) ?? 0) + 1;
+    const batchId = batchOf(init);
+    const callOfBatch = (this.#callsOfBatches.get(`${batchId} ${line}`) ?? 0) + 1;
     this.calls.set(line, call);
-    this.#onCall(batchOf(init), line);
-    const answer = this.#answerOf(line, call);
+    this.#callsOfBatches.set(`${batchId} ${line}`, callOfBatch);
+    this.#onCall(batchId, line);
+    const answer = this.#answerOf(line, callOfBatch);
     init?.signal?.addEventListener("abort", () => this.failed.add(line));
     const isFine = answer.status === 200 && answer.body === undefined;
     if (!isFine && answer.status !== "kill") this.failed.add(line);
     if (answer.status === "hang") return new Promise(() => {});
-    this.inFlight.push({ at: Date.now(), lines: (this.#open += 1) });
+    this.inFlight.push({ at: Date.now(), lines: (this.#open += 1), batchId });
     await new Promise<void>((resolve) => setTimeout(resolve, answer.delayMs));
     this.#open -= 1;
     if (answer.status === "kill") {
-      if (lifetime?.isOver() === false) this.#onKill(batchOf(init), line, lifetime.token);
+      if (lifetime?.isOver() === false) this.#onKill(batchOf(init), line, lifetime.tokens);
       lifetime?.end();
       return new Promise(() => {});
     }
@@ -67,14 +72,19 @@ export class ScriptedUpstream {
   }
 }
 
-function respond({ status, retryAfter, body: shape }: ScriptedAnswer, line: number, call: number): Response {
+function respond(
+  { status, retryAfter, body: shape, headers: more, tokens = 5 }: ScriptedAnswer,
+  line: number,
+  call: number,
+): Response {
   if (typeof status === "string") throw new Error("the connection was cut");
   if (shape !== undefined) return new Response(pageOf(shape), { status, headers: { "content-type": "text/html" } });
   const headers = {
     "x-request-id": `req-${line}-${call}`,
     ...(retryAfter === undefined ? {} : { "retry-after": retryAfter }),
+    ...more,
   };
-  const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
+  const usage = { prompt_tokens: 3, completion_tokens: tokens - 3, total_tokens: tokens };
   const body = status < 300 ? { id: `chat-${line}-${call}`, usage } : { error: { message: "no", type: "scripted" } };
   return Response.json(body, { status, headers });
 }

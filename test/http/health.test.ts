@@ -30,7 +30,7 @@ describe("the health of the service", () => {
     ["a guest", STRANGER],
   ])("is told to %s in one word, and asks no store", async (_, headers) => {
     // Whatever touches a binding fails.
-    const bindings = { DB: undefined, BUCKET: undefined, DISPATCHES: undefined, DEAD_LETTERS: undefined };
+    const bindings = { DB: undefined, BUCKET: undefined, DISPATCHES: { sendBatch: null }, DEAD_LETTERS: undefined };
     const asked = vi.spyOn(globalThis, "fetch");
     const response = await app.request("/healthz", { headers }, { ...env, ...bindings, COORDINATORS: undefined });
     expect([response.status, await response.json()]).toEqual([200, { status: "ok" }]);
@@ -60,8 +60,21 @@ describe("the health of the service", () => {
     expect(logged.mock.calls).toContainEqual([JSON.stringify({ event: "unhealthy", ...checks })]);
   });
 
+  test("is bad when one of several dispatch queues cannot be reached", async () => {
+    const broken = { sendBatch: away, metrics: away };
+    const response = await app.request("/healthz", { headers: ADMIN }, { ...env, DISPATCHES_2: broken });
+    expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
+  });
+
+  test("is bad when there is a gap in the dispatch queues, and the log says which", async () => {
+    const logged = vi.spyOn(console, "error").mockReturnValue();
+    const response = await app.request("/healthz", {}, { ...env, DISPATCHES_3: env.DISPATCHES });
+    expect([response.status, await response.json()]).toEqual([503, { status: "misconfigured" }]);
+    expect(logged.mock.calls.join()).toMatch(/"misconfigured".*DISPATCHES_2/);
+  });
+
   test("is bad when a binding is missing", async () => {
-    const response = await app.request("/healthz", { headers: ADMIN }, { ...env, DISPATCHES: undefined });
+    const response = await app.request("/healthz", { headers: ADMIN }, { ...env, DEAD_LETTERS: undefined });
     expect(await response.json()).toMatchObject({ status: "unavailable", checks: { ...ALL_WELL, queue: "failed" } });
   });
 

@@ -4,7 +4,7 @@ import { readAnswer } from "../../src/protocol/answer.ts";
 import type { Answer } from "../../src/domain/outcome.ts";
 
 function read(statusCode: number, text: string): Answer {
-  return readAnswer({ statusCode, requestId: null, retryAfterSeconds: null, text });
+  return readAnswer({ statusCode, requestId: null, retryAfterSeconds: null, rateLimit: null, text });
 }
 
 function errorOf(body: string): unknown {
@@ -26,6 +26,7 @@ describe("a success", () => {
       failure: null,
       usage: null,
       retryAfterSeconds: null,
+      rateLimit: null,
     });
   });
 
@@ -43,7 +44,8 @@ describe("a success", () => {
 
   test("brings its usage, and what the headers said", () => {
     const text = '{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}';
-    const answer = readAnswer({ statusCode: 200, requestId: "req_1", retryAfterSeconds: 1.5, text });
+    const rateLimit = { requests: { limit: 60, remaining: 59, resetSeconds: 1 }, tokens: null };
+    const answer = readAnswer({ statusCode: 200, requestId: "req_1", retryAfterSeconds: 1.5, rateLimit, text });
     expect(answer.usage).toEqual({
       inputTokens: 3,
       cachedTokens: 0,
@@ -51,7 +53,7 @@ describe("a success", () => {
       reasoningTokens: 0,
       totalTokens: 7,
     });
-    expect(answer).toMatchObject({ requestId: "req_1", retryAfterSeconds: 1.5 });
+    expect(answer).toMatchObject({ requestId: "req_1", retryAfterSeconds: 1.5, rateLimit });
   });
 
   test("is not judged by an `error` inside it", () => {

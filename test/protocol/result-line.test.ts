@@ -15,6 +15,7 @@ function answered(fields: Partial<Answer>): Answer {
     failure: null,
     usage: null,
     retryAfterSeconds: null,
+    rateLimit: null,
     ...fields,
   };
 }

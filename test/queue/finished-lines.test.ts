@@ -71,7 +71,7 @@ describe("a chunk of large lines", () => {
     for (let line = 0; line < count; line += 1) {
       const ready = { line, sliceIndex: 0, attempts: 0, customId: String(line), body: "{}" };
       const answer = { kind: "answered", statusCode: 200, requestId: "r", body: `"${text}"`, failure: null } as const;
-      lines.add(ready, { ...answer, usage: null, retryAfterSeconds: null }, NOON);
+      lines.add(ready, { ...answer, usage: null, retryAfterSeconds: null, rateLimit: null }, NOON);
     }
     return lines;
   }

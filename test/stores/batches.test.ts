@@ -2,14 +2,7 @@ import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { BATCH_STATUSES, type BatchRecord, type BatchStatus, isFinal } from "../../src/domain/batch.ts";
 import type { FileRecord } from "../../src/domain/file.ts";
-import {
-  listRunningBatches,
-  saveFinalBatch,
-  findBatch,
-  isInputHeld,
-  saveBatch,
-  saveProgress,
-} from "../../src/stores/batches.ts";
+import { saveFinalBatch, findBatch, isInputHeld, saveBatch, saveProgress } from "../../src/stores/batches.ts";
 import { type BatchPage, listBatches } from "../../src/stores/batch-list.ts";
 import { findFile, hideFile, insertFile, removeFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix } from "../../src/stores/object-keys.ts";
@@ -123,33 +116,6 @@ describe("batches", () => {
     expect(await listBatches(db, { tenant: "org-nobody", limit: 2, after: null })).toEqual(nothing);
   });
 
-  test("contend for their upstream while they run, whoever's they are, the oldest first", async () => {
-    const upstream = "contended";
-    const counts = { total: 10, completed: 3, failed: 1 };
-    for (const status of BATCH_STATUSES) await saveBatch(db, aBatch({ status, upstream, tenant: `org-${status}` }));
-    const younger = aBatch({ id: "batch_zz", status: "in_progress", upstream, counts });
-    const older = aBatch({ id: "batch_0", status: "in_progress", upstream, counts, tenant: "org-other" });
-    for (const batch of [younger, older]) await saveBatch(db, batch);
-    const running = await listRunningBatches(db, upstream, now);
-    expect(running).toHaveLength(3);
-    expect(running[0]).toEqual({ id: older.id, unsettledLines: 6, runnableLines: 6 });
-    expect(running[2]).toEqual({ id: younger.id, unsettledLines: 6, runnableLines: 6 });
-    expect(await listRunningBatches(db, "idle", now)).toEqual([]);
-  });
-
-  test("contend with what they can run now, and not when that is nothing or their window is over", async () => {
-    const upstream = "contended too";
-    const counts = { total: 10, completed: 0, failed: 0 };
-    const [waiting, partly, expired] = [0, 1, 2].map(() => aBatch({ status: "in_progress", upstream, counts }));
-    if (waiting === undefined || partly === undefined || expired === undefined) throw new Error("three were made");
-    for (const batch of [waiting, partly, { ...expired, expiresAt: now }]) await saveBatch(db, batch);
-    await saveProgress(db, waiting, 0);
-    await saveProgress(db, partly, 4);
-    expect(await listRunningBatches(db, upstream, now)).toEqual([
-      { id: partly.id, unsettledLines: 10, runnableLines: 4 },
-    ]);
-  });
-
   test.each(BATCH_STATUSES)("that are %s hold their input while they live", async (status) => {
     const input = makeOutput({ purpose: "batch" });
     const batch = aBatch({ status, inputFileId: input.id });
@@ -179,14 +145,14 @@ describe("progress", () => {
   test("is written into the copy, and nothing else is", async () => {
     const batch = aBatch({ status: "in_progress", counts: { total: 9, completed: 0, failed: 0 } });
     await saveBatch(db, batch);
-    await saveProgress(db, { ...batch, counts, usage, model: "another-model" }, 3);
+    await saveProgress(db, { ...batch, counts, usage, model: "another-model" });
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual({ ...batch, counts, usage });
   });
 
   test("is not written into a copy of another status", async () => {
     const batch = aBatch({ status: "completed", counts: { total: 9, completed: 9, failed: 0 } });
     await saveBatch(db, batch);
-    await saveProgress(db, { ...batch, status: "in_progress", counts, usage }, 3);
+    await saveProgress(db, { ...batch, status: "in_progress", counts, usage });
     expect(await findBatch(db, batch.tenant, batch.id)).toEqual(batch);
   });
 });

@@ -37,7 +37,7 @@ type Call = (db: D1Database) => Promise<unknown>;
 /** Every function that asks D1, with each form that its statement takes. */
 const CALLS: Readonly<Record<string, readonly Call[]>> = {
   saveBatch: [(db) => batches.saveBatch(db, batch)],
-  saveProgress: [(db) => batches.saveProgress(db, batch, 1)],
+  saveProgress: [(db) => batches.saveProgress(db, batch)],
   saveFinalBatch: [(db) => batches.saveFinalBatch(db, batch, [file])],
   findBatch: [(db) => batches.findBatch(db, tenant, batch.id)],
   listBatches: [null, batch].map(
@@ -45,7 +45,6 @@ const CALLS: Readonly<Record<string, readonly Call[]>> = {
       (db) =>
         lists.listBatches(db, { ...page, after }),
   ),
-  listRunningBatches: [(db) => batches.listRunningBatches(db, "echo", now)],
   isInputHeld: [(db) => batches.isInputHeld(db, file.id)],
   insertFile: [(db) => files.insertFile(db, { ...file, id: `file-${crypto.randomUUID()}` })],
   findFile: [(db) => files.findFile(db, wanted)],

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeEach, expect, test } from "vitest";
 import schema from "../../schema.sql";
-import { listRunningBatches } from "../../src/stores/batches.ts";
+import { findBatch } from "../../src/stores/batches.ts";
 import { NEWEST_SCHEMA_VERSION, SCHEMA_STEPS } from "../../src/stores/schema-steps.ts";
 import { applySteps, openDatabase } from "../../src/stores/schema.ts";
 
@@ -65,7 +65,7 @@ test("the steps make of the oldest tables what schema.sql makes of none", async 
   const db = await openDatabase(anotherIsolate());
   expect(await describeTables()).toEqual(newest);
   expect(await versions()).toEqual([{ version: 1 }, { version: 2 }]);
-  expect(await listRunningBatches(db, "echo", new Date())).toEqual([]);
+  expect(await findBatch(db, "org-a", "batch_0")).toBeNull();
 });
 
 test("tables of before versions were counted that lack nothing are left as they are", async () => {
@@ -100,5 +100,5 @@ test("a database that is newer than the code is used as it is", async () => {
   await run("INSERT INTO schema_versions (version) VALUES (99)");
   await run("ALTER TABLE batches ADD COLUMN later TEXT");
   const db = await openDatabase(anotherIsolate());
-  expect(await listRunningBatches(db, "echo", new Date())).toEqual([]);
+  expect(await findBatch(db, "org-a", "batch_0")).toBeNull();
 });

@@ -9,11 +9,13 @@ import type { BatchRecord, Usage } from "../../src/domain/batch.ts";
 import type { ChunkLine } from "../../src/domain/chunk.ts";
 import type { ClaimReply, Dispatch, QueueMessage, Report, ReportReply } from "../../src/domain/conversation.ts";
 import type { ClaimedSlice } from "../../src/domain/slices.ts";
+import { NOTHING_SPENT } from "../../src/domain/spending.ts";
 import { findBatch } from "../../src/stores/batches.ts";
 import { findFile, insertFile } from "../../src/stores/files.ts";
 import { chunkKey, chunkPrefix, fileKey } from "../../src/stores/object-keys.ts";
 import { openDatabase } from "../../src/stores/schema.ts";
 import { aBatch } from "./batch-record.ts";
+import { clearPacers } from "./pacers.ts";
 
 export const NOON = new Date("2040-01-01T12:00:00Z");
 const DAY_SECONDS = 86_400;
@@ -37,8 +39,21 @@ export function holdClockAndQueue(toFake: FakeTimer[] = ["Date"]): void {
     vi.restoreAllMocks();
     vi.useRealTimers();
     // What a test leaves running would contend for its upstream with the batches of the next.
-    await (await openDatabase(env.DB)).prepare("DELETE FROM batches").run();
+    await clearPacers();
   });
+}
+
+/** A further dispatch queue, to be given as `DISPATCHES_2` and so on: what is sent to it counts as sent for its batch. */
+export function heldQueue() {
+  const messages: QueueMessage[] = [];
+  const sendBatch = vi.fn<(sent: Iterable<{ readonly body: QueueMessage }>) => Promise<void>>((sent) => {
+    const bodies = [...sent].map(({ body }) => body);
+    messages.push(...bodies);
+    heldDispatches.push(...bodies.filter((body) => "token" in body));
+    return Promise.resolve();
+  });
+  const metrics = vi.fn<() => Promise<QueueMetrics>>(() => Promise.resolve({ backlogCount: 0, backlogBytes: 0 }));
+  return { messages, sendBatch, metrics };
 }
 
 export function passSeconds(seconds: number): void {
@@ -75,7 +90,7 @@ export interface HeldBatchOptions {
   readonly sealedKey: string | null;
   readonly windowSeconds: number;
   /** Variables in place of the deployment's, until the object is evicted. */
-  readonly settings: Readonly<Record<string, string>>;
+  readonly settings: Readonly<Record<string, unknown>>;
   /** Another batch, whose tenant and file this one shares. */
   readonly beside: HeldBatch | null;
 }
@@ -141,10 +156,15 @@ export class HeldBatch {
     return new HeldBatch(this.record, sealedKey);
   }
 
-  async setSettings(settings: Readonly<Record<string, string>>): Promise<void> {
-    await runInDurableObject(this.stub, (instance) => {
+  async setSettings(settings: Readonly<Record<string, unknown>>): Promise<void> {
+    const set = (instance: object) =>
       Reflect.set(instance, "env", { ...(Reflect.get(instance, "env") as Env), ...settings });
-    });
+    await runInDurableObject(this.stub, set);
+    await runInDurableObject(this.pacer, set);
+  }
+
+  get pacer() {
+    return env.PACERS.getByName(this.record.upstream);
   }
 
   async begin(): Promise<void> {
@@ -212,6 +232,7 @@ export class HeldBatch {
       wantedLines: 0,
       phase: "working",
       inputMissing: false,
+      spent: NOTHING_SPENT,
       ...report,
     });
   }

@@ -16,9 +16,11 @@ holdClockAndQueue(["Date", "setTimeout", "clearTimeout"]);
 
 type OldBatch = keyof typeof stored.objects;
 
-async function restore(name: OldBatch): Promise<HeldBatch> {
+/** @param more values that the object had stored besides. */
+async function restore(name: OldBatch, more: Readonly<Record<string, unknown>> = {}): Promise<HeldBatch> {
   vi.setSystemTime(state.now);
-  await restoreObject(stored.objects[name]);
+  const object = stored.objects[name];
+  await restoreObject({ ...object, kv: { ...object.kv, ...more } });
   const record = await env.COORDINATORS.getByName(stored.objects[name].id).snapshot();
   if (record === null) throw new Error("the object does not know its batch");
   return (await HeldBatch.prepare()).with(record);
@@ -64,10 +66,14 @@ test("a batch that runs goes on: with the message that is in the queue, and the 
   expect(await customIds(batch)).toEqual(idsOf(40));
 });
 
-test("the share that was stored under its old name is read", async () => {
-  const batch = await restore("halfDone");
-  const published = await runInDurableObject(batch.stub, (_, { storage }) => new BatchStorage(storage).readPublished());
-  expect(published).toEqual({ status: "in_progress", shareLines: 64 });
+test("the share and the pause that were stored are ignored, and the status that D1 shows is read", async () => {
+  const pause = { reason: "away", failure: null, since: state.now, probeAt: state.now + 3_600_000, seconds: 60 };
+  const batch = await restore("halfDone", { pause });
+  const shown = await runInDurableObject(batch.stub, (_, { storage }) => new BatchStorage(storage).readShownStatus());
+  expect(shown).toBe("in_progress");
+  expect(await batch.snapshot()).not.toHaveProperty("pause");
+  await workToTheEnd(batch);
+  expect(await batch.row()).toMatchObject({ status: "completed", counts: { total: 40 } });
 });
 
 test("a batch that is being cancelled ends cancelled, with an error line for each line that never ran", async () => {

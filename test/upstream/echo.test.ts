@@ -8,7 +8,15 @@ import type { moderation } from "../../src/upstream/echo-moderation.ts";
 import type { chatCompletion, completion, images, response, video } from "../../src/upstream/echo-replies.ts";
 import { sendLine } from "../../src/upstream/send.ts";
 
-const upstream: EchoUpstream = { kind: "echo", name: "echo", models: null, timeoutSeconds: 30, maxInFlight: 64 };
+const upstream: EchoUpstream = {
+  kind: "echo",
+  name: "echo",
+  models: null,
+  timeoutSeconds: 30,
+  maxInFlight: 64,
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+};
 
 interface Sent {
   readonly endpoint?: string;

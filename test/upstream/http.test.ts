@@ -15,6 +15,8 @@ const upstream: HttpUpstream = {
   models: null,
   timeoutSeconds: 30,
   maxInFlight: 64,
+  requestsPerMinute: null,
+  tokensPerMinute: null,
 };
 
 const request: UpstreamRequest = {
@@ -119,9 +121,10 @@ describe("the request", () => {
 });
 
 describe("an answer", () => {
-  test("keeps status, body, request id and retry-after", async () => {
+  test("keeps status, body, request id, retry-after and rate limits", async () => {
     const body = '{"seed":9223372036854775807,"x":1.0,"usage":{"prompt_tokens":1,"completion_tokens":2}}';
-    const headers = { "x-request-id": "req_theirs", "retry-after": "7" };
+    const limits = { "x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "1m30s" };
+    const headers = { "x-request-id": "req_theirs", "retry-after": "7", ...limits };
     expect(await send(() => new Response(body, { headers }))).toEqual({
       kind: "answered",
       statusCode: 200,
@@ -130,6 +133,7 @@ describe("an answer", () => {
       failure: null,
       usage: { inputTokens: 1, cachedTokens: 0, outputTokens: 2, reasoningTokens: 0, totalTokens: 3 },
       retryAfterSeconds: 7,
+      rateLimit: { requests: { limit: null, remaining: 3, resetSeconds: 90 }, tokens: null },
     });
   });
 

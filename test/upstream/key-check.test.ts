@@ -11,6 +11,8 @@ const upstream: HttpUpstream = {
   models: null,
   timeoutSeconds: 600,
   maxInFlight: 64,
+  requestsPerMinute: null,
+  tokensPerMinute: null,
 };
 
 function play(reply: (request: Request, signal: AbortSignal) => Response | Promise<Response>) {
