@@ -3,7 +3,7 @@
  * was answered, and what holds while there is no answer.
  */
 import { doublingPause } from "../domain/backoff.ts";
-import { type AnswersHeard, joinHeard, NOTHING_HEARD, unhear } from "../domain/breaker.ts";
+import { type AnswersHeard, countTrouble, joinHeard, NOTHING_HEARD, unhear } from "../domain/breaker.ts";
 import type { ConsumerLimits, UpstreamRoom } from "../domain/dispatching.ts";
 import type { Report } from "../domain/conversation.ts";
 import type { BatchLoad, BudgetLoad, Grant, Statement } from "../domain/grant.ts";
@@ -203,7 +203,7 @@ export class PacerLink {
   get #isUrgent(): boolean {
     const { rateLimit } = this.#spent;
     const { mayHaveBegun, lines } = this.#grant ?? { mayHaveBegun: null, lines: 0 };
-    if (this.#heard.fine === 0 && hasTrouble(this.#heard)) return true;
+    if (this.#heard.fine === 0 && countTrouble(this.#heard) > 0) return true;
     return mayHaveBegun === null && rateLimit !== null && isScarce(rateLimit, lines, this.#tokensPerLine);
   }
 
@@ -216,7 +216,7 @@ export class PacerLink {
     const hasBegunOrEnded = load.isOver !== told.isOver || (load.runnableLines === 0) !== (told.runnableLines === 0);
     const isProbed = this.#grant?.pause !== null && hasAnswers(this.#heard);
     if (hasBegunOrEnded || isProbed || this.#isUrgent) return now.getTime();
-    const isNews = hasTrouble(this.#heard) || this.#changesRoom(load, told) || this.#wantsStarts(live, now);
+    const isNews = countTrouble(this.#heard) > 0 || this.#changesRoom(load, told) || this.#wantsStarts(live, now);
     return this.#triedAt + (isNews ? TELLS_EVERY_MS : (this.#grant?.tellEveryMs ?? TELLS_EVERY_MS));
   }
 
@@ -249,10 +249,6 @@ function numberOf(grant: Grant | null): Statement["grant"] {
   return { life, number, lines };
 }
 
-function hasTrouble({ busy, away, refused, stumble }: AnswersHeard): boolean {
-  return busy + away + refused + stumble > 0;
-}
-
 function hasAnswers(heard: AnswersHeard): boolean {
-  return heard.fine > 0 || hasTrouble(heard);
+  return heard.fine + countTrouble(heard) > 0;
 }

@@ -85,8 +85,7 @@ export function observeAnswers(
   { linesInFlight, hasServed, now }: BreakerContext,
 ): Breaker {
   if (heard.fine > 0) return CLOSED;
-  const fruitless = heard.busy + heard.away + heard.refused + heard.stumble;
-  if (fruitless === 0) return before;
+  if (countTrouble(heard) === 0) return before;
   const { pause } = before;
   if (pause !== null) {
     // Lines that were in flight when the pause began say nothing new.
@@ -128,6 +127,11 @@ export function joinHeard(before: AnswersHeard, more: AnswersHeard): AnswersHear
     failure: more.failure ?? before.failure,
     retryAfterSeconds: asked.length === 0 ? null : Math.max(...asked),
   };
+}
+
+/** Answers that were not fine. */
+export function countTrouble({ busy, away, refused, stumble }: AnswersHeard): number {
+  return busy + away + refused + stumble;
 }
 
 /** Without what was reported meanwhile. */

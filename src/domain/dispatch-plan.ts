@@ -1,5 +1,6 @@
 /** Who may work on a batch and how much: slots among dispatches, dispatches to send, lines to hand over. Pure. */
 
+import { shareEvenly } from "./even-shares.ts";
 import { type DispatchPhase, TAKES_SLICES_FOR_MS } from "./conversation.ts";
 import { queueOf } from "./dispatch-tokens.ts";
 
@@ -98,23 +99,6 @@ function sharedSlots(demand: Demand): number {
   const working = demand.dispatches.filter(({ phase }) => phase === "working");
   const most = working.reduce((slots, { mostSlots }) => slots + Math.min(demand.linesPerInvocation, mostSlots), 0);
   return Math.min(most, Math.max(working.length, demand.allowedLines));
-}
-
-/** Whole lines, none more than it may have; what is left over goes to the first. */
-function shareEvenly(lines: number, most: readonly number[]): readonly number[] {
-  const shares = most.map(() => 0);
-  let left = lines;
-  let isGrowing = true;
-  while (left > 0 && isGrowing) {
-    isGrowing = false;
-    for (const [rank, share] of shares.entries()) {
-      if (left <= 0 || share >= (most[rank] ?? 0)) continue;
-      shares[rank] = share + 1;
-      left -= 1;
-      isGrowing = true;
-    }
-  }
-  return shares;
 }
 
 function heldBy({ dispatches }: Demand, phase: DispatchState["phase"]): number {

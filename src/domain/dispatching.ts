@@ -205,15 +205,17 @@ export class Dispatching {
     const { isRoomWanted, mayHaveBegun } = this.#room;
     const count = given.slices.reduce((sum, { lines }) => sum + lines.length, 0);
     this.#dispatches.addLines(token, count);
-    const { wantedStarts, lines, inFlight } = this.#dispatches.find(token) ?? {
-      wantedStarts: 0,
-      lines: 0,
-      inFlight: 0,
-    };
-    const wanted = Math.min(wantedStarts ?? given.slots, lines - inFlight);
-    const starts = mayHaveBegun === null ? null : Math.min(wanted, this.#startsLeft);
+    const starts = mayHaveBegun === null ? null : this.#startsFor(token, given.slots);
     this.#begun += starts ?? 0;
     return { kind: "run", ...given, standing: this.#standing(now), isRoomWanted, starts };
+  }
+
+  /** No more than it would begin, and has lines for. */
+  #startsFor(token: string, slots: number): number {
+    const dispatch = this.#dispatches.find(token);
+    if (dispatch === null) return 0;
+    const { wantedStarts, lines, inFlight } = dispatch;
+    return Math.min(wantedStarts ?? slots, lines - inFlight, this.#startsLeft);
   }
 
   #standing(now: Date): UpstreamStanding {

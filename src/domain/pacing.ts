@@ -193,10 +193,11 @@ export class Pacing {
   #share(now: Date, hearer: string | null): void {
     const isPaused = this.pause !== null;
     const isOver = this.#reservedLines > this.#limitLines();
-    const heard = [...this.#members].filter(([, { said }]) => said !== null).map(([id, { out }]) => [id, out] as const);
+    const heard = [...this.#members].filter(([, { said }]) => said !== null);
+    const grants = new Map(heard.map(([id, { out }]) => [id, out]));
     const shares = this.#planShares(now);
-    makeSmaller(new Map(heard), shares, { isPaused, isOver, hearer, nextNumber: this.#nextNumber });
-    makeLarger(new Map(heard), shares, { room: this.#freeLines(now), hearer, nextNumber: this.#nextNumber });
+    makeSmaller(grants, shares, { isPaused, isOver, hearer, nextNumber: this.#nextNumber });
+    makeLarger(grants, shares, { room: this.#freeLines(now), hearer, nextNumber: this.#nextNumber });
   }
 
   /** Lines that nobody has, nor may believe to have. In a pause the one that probes, whatever was in flight before. */

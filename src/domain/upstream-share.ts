@@ -4,6 +4,7 @@
  * many they take turns, because a consumer with one line in flight costs as much as one with five: half of the room
  * is for the oldest, so that none waits for ever, the rest for those that are nearest to their end. Pure.
  */
+import { shareEvenly } from "./even-shares.ts";
 
 /** A batch that runs. */
 export interface RunningBatch {
@@ -34,7 +35,12 @@ export function planShares(load: UpstreamLoad): ReadonlyMap<string, number> {
   if (lines < 1) return new Map();
   const turnLines = Math.max(1, Math.min(load.linesPerInvocation, Math.floor(lines / MIN_TURNS)));
   const needed = running.reduce((sum, { runnableLines }) => sum + Math.min(runnableLines, turnLines), 0);
-  return needed <= lines ? shareEvenly(lines, running) : takeTurns(lines, turnLines, running);
+  if (needed > lines) return takeTurns(lines, turnLines, running);
+  const shares = shareEvenly(
+    lines,
+    running.map(({ runnableLines }) => runnableLines),
+  );
+  return new Map(running.map(({ id }, index) => [id, shares[index] ?? 0]));
 }
 
 function takeTurns(lines: number, turnLines: number, running: readonly RunningBatch[]): ReadonlyMap<string, number> {
@@ -54,29 +60,5 @@ function takeTurns(lines: number, turnLines: number, running: readonly RunningBa
     running.toSorted((a, b) => a.unsettledLines - b.unsettledLines),
     0,
   );
-  return shares;
-}
-
-/** What is left over after even parts of whole lines goes, one line each, to the oldest. */
-function shareEvenly(lines: number, running: readonly RunningBatch[]): ReadonlyMap<string, number> {
-  const smallestFirst = running.toSorted((a, b) => a.runnableLines - b.runnableLines);
-  const shares = new Map<string, number>();
-  let room = lines;
-  /** Of those that could use more. */
-  let evenPart: number | null = null;
-  for (const [index, { id, runnableLines }] of smallestFirst.entries()) {
-    const part: number = evenPart ?? Math.floor(room / (smallestFirst.length - index));
-    if (runnableLines > part) evenPart = part;
-    const share = Math.min(runnableLines, part);
-    shares.set(id, share);
-    room -= share;
-  }
-  for (const { id, runnableLines } of running) {
-    if (room === 0) break;
-    const share = shares.get(id) ?? 0;
-    if (share === runnableLines) continue;
-    shares.set(id, share + 1);
-    room -= 1;
-  }
   return shares;
 }

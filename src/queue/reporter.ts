@@ -5,7 +5,7 @@
  */
 import type { AnswerClass } from "../domain/answer-class.ts";
 import { doublingPause } from "../domain/backoff.ts";
-import { type AnswersHeard, hear, NOTHING_HEARD, unhear } from "../domain/breaker.ts";
+import { type AnswersHeard, countTrouble, hear, NOTHING_HEARD, unhear } from "../domain/breaker.ts";
 import type { ChunkLine } from "../domain/chunk.ts";
 import {
   type GivenBackLine,
@@ -131,8 +131,7 @@ export class Reporter {
 
   /** Answers that were not fine wait to be reported. */
   get hasTrouble(): boolean {
-    const { busy, away, refused, stumble } = this.#unreported.heard;
-    return busy + away + refused + stumble > 0;
+    return countTrouble(this.#unreported.heard) > 0;
   }
 
   /** In ms: when the coordinator may hear of that. */

@@ -4,7 +4,8 @@ import type { Grant, Statement } from "../../src/domain/grant.ts";
 import { Pacing } from "../../src/domain/pacing.ts";
 import { startBudget } from "../../src/domain/rate-budget.ts";
 import type { BearingMemory, PacedUpstream } from "../../src/domain/upstream-bearing.ts";
-import { NO_LIMITS, NOTHING_BEGUN } from "../support/no-budget.ts";
+import { NO_LIMITS } from "../support/no-budget.ts";
+import { aStatement } from "../support/statement.ts";
 
 const NOON = Date.parse("2026-10-01T12:00:00Z");
 
@@ -21,23 +22,7 @@ function startPacing(
   return new Pacing({ id: "life", startedAt: at(0) }, paced, { memory, batchIds: known.batchIds ?? [] });
 }
 
-let statements = 0;
-
-function state(batchId: string, runnableLines: number, more: Partial<Statement> = {}): Statement {
-  statements += 1;
-  return {
-    batchId,
-    number: statements,
-    unsettledLines: runnableLines,
-    runnableLines,
-    heldLines: 0,
-    grant: null,
-    heard: NOTHING_HEARD,
-    budget: NOTHING_BEGUN,
-    isOver: false,
-    ...more,
-  };
-}
+const state = aStatement;
 
 function heard(counts: Partial<AnswersHeard>): Pick<Statement, "heard"> {
   return { heard: { ...NOTHING_HEARD, ...counts } };

@@ -1,10 +1,9 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { NOTHING_HEARD } from "../../src/domain/breaker.ts";
 import type { Statement } from "../../src/domain/grant.ts";
-import { NOTHING_BEGUN } from "../support/no-budget.ts";
 import { clearPacers } from "../support/pacers.ts";
+import { aStatement } from "../support/statement.ts";
 
 /** No alarm fires by itself before it. */
 const NOON = new Date("2040-01-01T12:00:00Z");
@@ -22,22 +21,8 @@ afterEach(async () => {
   await clearPacers();
 });
 
-let statements = NOON.getTime();
-
 function state(batchId: string, more: Partial<Statement> = {}): Statement {
-  statements += 1;
-  return {
-    batchId,
-    number: statements,
-    unsettledLines: 1000,
-    runnableLines: 1000,
-    heldLines: 0,
-    grant: null,
-    heard: NOTHING_HEARD,
-    budget: NOTHING_BEGUN,
-    isOver: false,
-    ...more,
-  };
+  return aStatement(batchId, 1000, more);
 }
 
 function pacerOf(name: string) {
