@@ -42,7 +42,10 @@ export class GrantsOut {
 
   /** Lines that nobody else may have. */
   get reservedLines(): number {
-    return Math.max(this.#heldLines, ...this.#grants.map(({ lines }) => lines));
+    // Asked of every batch at every statement of any: without a list for each.
+    let most = this.#heldLines;
+    for (const { lines } of this.#grants) if (lines > most) most = lines;
+    return most;
   }
 
   /** A batch makes its own grant smaller when it cannot use it. */

@@ -193,11 +193,9 @@ export class Pacing {
   #share(now: Date, hearer: string | null): void {
     const isPaused = this.pause !== null;
     const isOver = this.#reservedLines > this.#limitLines();
-    const heard = [...this.#members].filter(([, { said }]) => said !== null);
-    const grants = new Map(heard.map(([id, { out }]) => [id, out]));
     const shares = this.#planShares(now);
-    makeSmaller(grants, shares, { isPaused, isOver, hearer, nextNumber: this.#nextNumber });
-    makeLarger(grants, shares, { room: this.#freeLines(now), hearer, nextNumber: this.#nextNumber });
+    makeSmaller(this.#members, shares, { isPaused, isOver, hearer, nextNumber: this.#nextNumber });
+    makeLarger(this.#members, shares, { room: this.#freeLines(now), hearer, nextNumber: this.#nextNumber });
   }
 
   /** Lines that nobody has, nor may believe to have. In a pause the one that probes, whatever was in flight before. */

@@ -2,9 +2,10 @@
  * Brings what batches were granted to their shares. Smaller grants come first, and make room for larger ones only when their
  * batches have heard of them (grants-out.ts). Where little changes, only who hears of it anyway is granted it. Pure.
  */
-import { type GrantsOut, isMuch } from "./grants-out.ts";
+import { isMuch } from "./grants-out.ts";
+import type { Member } from "./member.ts";
 
-type Grants = ReadonlyMap<string, GrantsOut>;
+type Members = ReadonlyMap<string, Pick<Member, "said" | "out">>;
 type Shares = ReadonlyMap<string, number>;
 
 interface Hearing {
@@ -20,12 +21,17 @@ interface Shrinking extends Hearing {
   readonly isOver: boolean;
 }
 
-export function makeSmaller(grants: Grants, shares: Shares, { isPaused, isOver, hearer, nextNumber }: Shrinking): void {
-  const shareOf = (id: string) => shares.get(id) ?? 0;
-  const isWanted = isPaused || isOver || [...grants].some(([id, out]) => shareOf(id) > out.reservedLines);
-  for (const [id, out] of grants) {
-    const share = shareOf(id);
-    if (share >= out.lines) continue;
+export function makeSmaller(
+  members: Members,
+  shares: Shares,
+  { isPaused, isOver, hearer, nextNumber }: Shrinking,
+): void {
+  const isWanted =
+    isPaused || isOver || [...shares].some(([id, share]) => share > (members.get(id)?.out.reservedLines ?? share));
+  for (const [id, { said, out }] of members) {
+    const share = shares.get(id) ?? 0;
+    // What one of an earlier life has nobody knows before it says so.
+    if (said === null || share >= out.lines) continue;
     // By a call of its own, whose answer says that it was heard; the answer to a statement may be lost.
     const isToldSoon = isMuch(out.lines, share) && !isPaused;
     if (isToldSoon ? isWanted && hearer === null : id === hearer || isPaused) out.grant(share, nextNumber());
@@ -34,13 +40,13 @@ export function makeSmaller(grants: Grants, shares: Shares, { isPaused, isOver, 
 
 /** @param room lines that nobody has, nor may believe to have. */
 export function makeLarger(
-  grants: Grants,
+  members: Members,
   shares: Shares,
   { room, hearer, nextNumber }: Hearing & { readonly room: number },
 ): void {
   let left = room;
   for (const [id, share] of shares) {
-    const out = grants.get(id);
+    const out = members.get(id)?.out;
     if (out === undefined || share <= out.lines) continue;
     const reserved = out.reservedLines;
     const lines = Math.min(share, reserved + left);
